@@ -1,0 +1,1 @@
+//! Accounts and SSH keys: observe, plan (pure), apply.

@@ -1,0 +1,1 @@
+//! The agent loop: sources of events, managers, reports, readiness.

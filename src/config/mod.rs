@@ -1,0 +1,5 @@
+//! Configuration: the INI dialect of the predecessors, the sources and their precedence, typed settings.
+
+pub mod settings;
+
+pub use settings::Settings;

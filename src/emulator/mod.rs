@@ -1,0 +1,1 @@
+//! An embedded metadata server: the store (pure), HTTP, and the hanging GET.

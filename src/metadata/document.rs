@@ -1,0 +1,89 @@
+//! The typed metadata document: what the program reads of the server's answer, and nothing else.
+//!
+//! Unknown fields are ignored, and "absent", "malformed" and "empty" are kept apart: half an answer must never look like
+//! "no users", or a hiccup of the server would lock everybody out.
+
+use std::collections::BTreeMap;
+
+/// A value of the document that may be missing or unreadable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Presence<T> {
+    /// The answer does not contain it.
+    #[default]
+    Absent,
+    /// The answer contains something else in its place; the text says what, without the value itself.
+    Malformed(String),
+    /// It is there, possibly empty.
+    Present(T),
+}
+
+impl<T> Presence<T> {
+    /// The value, where there is one.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent | Self::Malformed(_) => None,
+        }
+    }
+}
+
+/// Custom metadata of the instance or of the project: names as they are, values as text.
+pub type Attributes = BTreeMap<String, String>;
+
+/// The metadata of this VM at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// Everything below `instance/`.
+    pub instance: Instance,
+    /// Everything below `project/`.
+    pub project: Project,
+}
+
+/// Everything below `instance/` that the program reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// `attributes`.
+    pub attributes: Presence<Attributes>,
+    /// `id`, in decimal.
+    pub id: Presence<String>,
+    /// `hostname`, fully qualified.
+    pub hostname: Presence<String>,
+    /// The last component of `machineType`.
+    pub machine_type: Presence<String>,
+    /// `networkInterfaces`, in the order of the answer: index 0 is the primary.
+    pub network_interfaces: Presence<Vec<NetworkInterface>>,
+    /// `virtualClock.driftToken`, a number or a string in the answer.
+    pub drift_token: Presence<String>,
+}
+
+/// Everything below `project/` that the program reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Project {
+    /// `attributes`.
+    pub attributes: Presence<Attributes>,
+    /// `projectId`, the textual one.
+    pub project_id: Presence<String>,
+    /// `numericProjectId`, in decimal.
+    pub numeric_project_id: Presence<String>,
+}
+
+/// One network interface of the instance, as the metadata server describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkInterface {
+    /// The MAC address, as it is in the answer.
+    pub mac: String,
+    /// The primary internal IPv4 address; empty on an interface without one.
+    pub ip: String,
+    /// `forwardedIps`: addresses of load balancers and protocol forwarding.
+    pub forwarded_ips: Vec<String>,
+    /// `forwardedIpv6s`.
+    pub forwarded_ipv6s: Vec<String>,
+    /// `ipAliases`: alias ranges in CIDR form.
+    pub ip_aliases: Vec<String>,
+    /// `targetInstanceIps`: addresses of target instances.
+    pub target_instance_ips: Vec<String>,
+    /// `dhcpv6Refresh`: present, with any value, on an interface with IPv6.
+    pub dhcpv6_refresh: Option<String>,
+    /// `mtu` in bytes.
+    pub mtu: Option<u32>,
+}

@@ -1,0 +1,1 @@
+//! Forwarded addresses and interfaces: observe, plan (pure), apply.

@@ -1,0 +1,1 @@
+//! The owner's startup and shutdown scripts.

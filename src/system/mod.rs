@@ -1,0 +1,11 @@
+//! Every effect on the machine, and nothing about Google.
+//!
+//! Only this room contains `unsafe` (one call per wrapper, each with its contract), opens or writes files, runs programs,
+//! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
+
+pub mod files;
+pub mod locks;
+pub mod log;
+pub mod processes;
+pub mod root;
+pub mod time;
