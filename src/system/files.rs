@@ -134,6 +134,24 @@ impl Directory {
         Ok((directory, made))
     }
 
+    /// Makes a directory inside this one for somebody else: it is theirs from the moment it has its mode.
+    ///
+    /// # Errors
+    /// Those of mkdirat(2), openat(2), fchown(2) and fchmod(2).
+    pub fn create_directory_for(
+        &self,
+        name: &OsStr,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    ) -> io::Result<()> {
+        single_component(name)?;
+        fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700))?;
+        let made = self.open_directory(name)?;
+        fs::fchown(&made.fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        made.set_mode(mode)
+    }
+
     /// The path it was opened by, for messages only.
     #[must_use]
     pub fn path(&self) -> &Path {

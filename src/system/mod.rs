@@ -3,9 +3,12 @@
 //! Only this room contains `unsafe` (one call per wrapper, each with its contract), opens or writes files, runs programs,
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
+pub mod credentials;
 pub mod files;
 pub mod locks;
 pub mod log;
 pub mod processes;
 pub mod root;
+pub mod selinux;
 pub mod time;
+pub mod users;
