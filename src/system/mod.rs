@@ -4,11 +4,15 @@
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
 pub mod credentials;
+pub mod environment;
 pub mod files;
 pub mod locks;
 pub mod log;
+pub mod notify;
+pub mod permissions;
 pub mod processes;
 pub mod root;
 pub mod selinux;
+pub mod signals;
 pub mod time;
 pub mod users;
