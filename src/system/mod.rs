@@ -6,6 +6,7 @@
 pub mod files;
 pub mod locks;
 pub mod log;
+pub mod netlink;
 pub mod processes;
 pub mod root;
 pub mod time;
