@@ -8,6 +8,7 @@ pub mod environment;
 pub mod files;
 pub mod locks;
 pub mod log;
+pub mod netlink;
 pub mod notify;
 pub mod permissions;
 pub mod processes;
