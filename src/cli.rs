@@ -10,8 +10,15 @@ use crate::commands::{agent, legacy, scripts};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
-#[command(name = "gce-guest", version, disable_help_subcommand = true, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise documents it.")]
+#[command(
+    name = "gce-guest",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise documents it."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,7 +37,10 @@ enum Command {
 /// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
-    let name = arguments.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
+    let name = arguments
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .and_then(|name| name.to_str());
     if let Some(role) = name.and_then(legacy::role) {
         return legacy::run(role, arguments);
     }

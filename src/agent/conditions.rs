@@ -34,7 +34,12 @@ pub enum Edge {
 
 impl Conditions {
     /// Takes what `source` found in a whole pass, as (what it is about, text), and returns what to log.
-    pub fn update(&mut self, source: &'static str, found: BTreeMap<String, String>, now: Instant) -> Vec<Edge> {
+    pub fn update(
+        &mut self,
+        source: &'static str,
+        found: BTreeMap<String, String>,
+        now: Instant,
+    ) -> Vec<Edge> {
         let mut edges = Vec::new();
         self.active.retain(|(from, about), state| {
             let holds = *from != source || found.contains_key(about);
@@ -55,7 +60,14 @@ impl Conditions {
                 }
                 _ => {
                     edges.push(Edge::Began(text.clone()));
-                    self.active.insert(key, State { text, logged: now, found: 0 });
+                    self.active.insert(
+                        key,
+                        State {
+                            text,
+                            logged: now,
+                            found: 0,
+                        },
+                    );
                 }
             }
         }
@@ -68,23 +80,42 @@ mod tests {
     use super::*;
 
     fn found(items: &[(&str, &str)]) -> BTreeMap<String, String> {
-        items.iter().map(|(about, text)| ((*about).into(), (*text).into())).collect()
+        items
+            .iter()
+            .map(|(about, text)| ((*about).into(), (*text).into()))
+            .collect()
     }
 
     #[test]
     fn a_condition_is_logged_at_its_edges_and_hourly() {
         let (mut conditions, start) = (Conditions::default(), Instant::now());
-        let at = |minutes| start + Duration::from_secs(60 * minutes);
+        let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         let bad = || found(&[("alice", "bad key")]);
-        assert_eq!(conditions.update("accounts", bad(), at(0)), [Edge::Began("bad key".into())]);
+        assert_eq!(
+            conditions.update("accounts", bad(), at(0)),
+            [Edge::Began("bad key".into())]
+        );
         for minute in 1..60 {
             assert_eq!(conditions.update("accounts", bad(), at(minute)), []);
         }
-        assert_eq!(conditions.update("accounts", bad(), at(60)), [Edge::Lasts("bad key".into(), 60)]);
-        assert_eq!(conditions.update("network", found(&[]), at(61)), [], "another source ends nothing");
+        assert_eq!(
+            conditions.update("accounts", bad(), at(60)),
+            [Edge::Lasts("bad key".into(), 60)]
+        );
+        assert_eq!(
+            conditions.update("network", found(&[]), at(61)),
+            [],
+            "another source ends nothing"
+        );
         let worse = found(&[("alice", "worse")]);
-        assert_eq!(conditions.update("accounts", worse, at(62)), [Edge::Began("worse".into())]);
-        assert_eq!(conditions.update("accounts", found(&[]), at(63)), [Edge::Ended("worse".into())]);
+        assert_eq!(
+            conditions.update("accounts", worse, at(62)),
+            [Edge::Began("worse".into())]
+        );
+        assert_eq!(
+            conditions.update("accounts", found(&[]), at(63)),
+            [Edge::Ended("worse".into())]
+        );
     }
 
     #[test]
@@ -93,7 +124,9 @@ mod tests {
         let minutes = 0..24 * 60;
         let lines = minutes.map(|minute| {
             let at = start + Duration::from_secs(60 * minute);
-            conditions.update("accounts", found(&[("alice", "bad key")]), at).len()
+            conditions
+                .update("accounts", found(&[("alice", "bad key")]), at)
+                .len()
         });
         assert!(lines.sum::<usize>() <= 25);
     }

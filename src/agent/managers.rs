@@ -69,22 +69,37 @@ fn reconcile_accounts(input: &Input) -> Report {
     let now = time::now();
     let desired = accounts::keys::desired(&input.document, now);
     let instance_id = input.document.instance.id.present().cloned();
-    let (observed, ledger_problems) = match accounts::observe::observe(desired.users.keys(), settings, instance_id) {
-        Ok(observed) => observed,
-        Err(error) => return Report::failed("state", format!("cannot read the state of accounts: {error}")),
-    };
+    let (observed, ledger_problems) =
+        match accounts::observe::observe(desired.users.keys(), settings, instance_id) {
+            Ok(observed) => observed,
+            Err(error) => {
+                return Report::failed(
+                    "state",
+                    format!("cannot read the state of accounts: {error}"),
+                );
+            }
+        };
     let plan = accounts::plan::plan(&desired, settings, &observed);
     let outcome = accounts::apply::apply(&plan, settings);
-    let mut report = Report { problems: refused_lines(&desired), again_in: until_expiry(&desired, now), ..Report::default() };
+    let mut report = Report {
+        problems: refused_lines(&desired),
+        again_in: until_expiry(&desired, now),
+        ..Report::default()
+    };
     for problem in ledger_problems.into_iter().chain(plan.notices) {
         report.problems.insert(problem.clone(), problem);
     }
     for change in outcome.changes {
-        let cause = change.cause.map(|source| format!(" (from {})", source.path())).unwrap_or_default();
+        let cause = change
+            .cause
+            .map(|source| format!(" (from {})", source.path()))
+            .unwrap_or_default();
         report.changes.push(format!("{}{cause}", change.what));
     }
     for (user, reason) in &plan.blocked {
-        report.failures.insert(user.clone(), format!("user {user}: {reason}"));
+        report
+            .failures
+            .insert(user.clone(), format!("user {user}: {reason}"));
     }
     for (user, error) in outcome.failures {
         let text = format!("user {user}: {error:#}");
@@ -95,12 +110,22 @@ fn reconcile_accounts(input: &Input) -> Report {
 
 /// The lines of keys that were refused. One that has expired is as it should be and no problem.
 fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
-    let refused = desired.problems.iter().filter(|problem| problem.reason != LineError::Expired);
+    let refused = desired
+        .problems
+        .iter()
+        .filter(|problem| problem.reason != LineError::Expired);
     refused
         .map(|problem| {
-            let place = format!("{} line {}", problem.source.path(), problem.line);
-            let user = problem.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
-            let text = format!("{place}{user}: {}; the line is ignored, the others count", problem.reason);
+            let place = format!("line {} of {}", problem.line, problem.source.path());
+            let user = problem
+                .user
+                .as_ref()
+                .map(|user| format!(" (user {user})"))
+                .unwrap_or_default();
+            let text = format!(
+                "{place}{user}: {}; the line is ignored, the others count",
+                problem.reason
+            );
             (place, text)
         })
         .collect()

@@ -22,10 +22,9 @@ use self::conditions::{Conditions, Edge};
 use self::managers::Manager;
 use self::report::{Input, Report};
 use self::slot::Slot;
-use crate::config::{self, Settings};
+use crate::config;
 use crate::metadata::attributes::effective_text;
-use crate::metadata::backoff::Backoff;
-use crate::metadata::{Client, Document, Update, Watcher};
+use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
@@ -72,8 +71,9 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (events, received) = mpsc::channel();
     let service_manager = ServiceManager::new(options.notify_socket.as_deref());
     let signal_events = events.clone();
-    signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok()).context("watch for signals")?;
-    watch_metadata(options.client, events.clone())?;
+    signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok())
+        .context("watch for signals")?;
+    watch_metadata(&options.client, events.clone())?;
     if managers.contains(&Manager::Network) {
         watch_network(events.clone())?;
     }
@@ -92,7 +92,8 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
     for manager in wanted {
         let path = std::path::Path::new(manager.lock());
         if let Some(directory) = path.parent() {
-            files::create_directories(directory, 0o755).with_context(|| format!("create {}", directory.display()))?;
+            files::create_directories(directory, 0o755)
+                .with_context(|| format!("create {}", directory.display()))?;
         }
         match FileLock::try_take(path) {
             Ok(lock) => {
@@ -111,15 +112,21 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
     Ok((managers, locks))
 }
 
-fn watch_metadata(client: Client, events: Sender<Event>) -> anyhow::Result<()> {
-    let watcher = Watcher::new(client);
+fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
+    let watcher = Watcher::new(client, watch::Settings::document().logged_as(LOGGER));
     let watch = move || {
         watcher.run(|update: &Update| {
-            let event = Event::Metadata(Arc::clone(&update.document), update.etag.as_str().to_owned());
-            events.send(event).map_err(|_| anyhow::anyhow!("the agent has ended"))
+            let event = Event::Metadata(
+                Arc::new(update.value.clone()),
+                update.etag.as_str().to_owned(),
+            );
+            events.send(event).map_err(|_| "the agent has ended")
         });
     };
-    std::thread::Builder::new().name("metadata".into()).spawn(watch).context("start the metadata thread")?;
+    std::thread::Builder::new()
+        .name("metadata".into())
+        .spawn(watch)
+        .context("start the metadata thread")?;
     Ok(())
 }
 
@@ -152,7 +159,14 @@ impl Agent {
             };
             let slot = Slot::start(manager.name(), manager.work(), done)
                 .with_context(|| format!("start the {} thread", manager.name()))?;
-            managed.insert(manager, Managed { slot, failures: 0, again_at: None });
+            managed.insert(
+                manager,
+                Managed {
+                    slot,
+                    failures: 0,
+                    again_at: None,
+                },
+            );
         }
         Ok(Self {
             root,
@@ -165,18 +179,28 @@ impl Agent {
     }
 
     fn names(&self) -> String {
-        self.managers.keys().map(|manager| manager.name()).collect::<Vec<_>>().join(", ")
+        self.managers
+            .keys()
+            .map(|manager| manager.name())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Waits for one event and handles it; `false` to stop.
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
-        let due = self.managers.values().filter_map(|managed| managed.again_at).min();
+        let due = self
+            .managers
+            .values()
+            .filter_map(|managed| managed.again_at)
+            .min();
         let event = match due {
             None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => received.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
         match event {
-            Ok(Event::Signal(signals::Request::Stop)) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Event::Signal(signals::Request::Stop)) | Err(RecvTimeoutError::Disconnected) => {
+                return false;
+            }
             Ok(Event::Signal(signals::Request::Reload)) => {
                 info!(target: LOGGER, "Reading the configuration again.");
                 if let Some(latest) = self.latest.take() {
@@ -196,8 +220,15 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>) {
-        let loaded = config::load(&self.root, effective_text(&document, "google-instance-configs"));
-        let found = loaded.warnings.iter().map(|warning| (warning.to_string(), warning.to_string())).collect();
+        let loaded = config::load(
+            &self.root,
+            effective_text(&document, "google-instance-configs"),
+        );
+        let found = loaded
+            .warnings
+            .iter()
+            .map(|warning| (warning.clone(), warning.clone()))
+            .collect();
         self.log_conditions("configuration", LOGGER, found);
         let settings = match &self.latest {
             Some(latest) if *latest.settings == loaded.settings => Arc::clone(&latest.settings),
@@ -219,8 +250,12 @@ impl Agent {
     fn give_due(&mut self) {
         let now = Instant::now();
         let is_due = |managed: &Managed| managed.again_at.is_some_and(|at| at <= now);
-        let due: Vec<Manager> =
-            self.managers.iter().filter(|(_, managed)| is_due(managed)).map(|(manager, _)| *manager).collect();
+        let due: Vec<Manager> = self
+            .managers
+            .iter()
+            .filter(|(_, managed)| is_due(managed))
+            .map(|(manager, _)| *manager)
+            .collect();
         for manager in due {
             self.give(manager);
         }
@@ -237,18 +272,31 @@ impl Agent {
         let failed = !report.failures.is_empty();
         let found = report.problems.into_iter().chain(report.failures).collect();
         self.log_conditions(manager.name(), manager.logger(), found);
-        let Some(managed) = self.managers.get_mut(&manager) else { return };
-        managed.failures = if failed { managed.failures.saturating_add(1) } else { 0 };
+        let Some(managed) = self.managers.get_mut(&manager) else {
+            return;
+        };
+        managed.failures = if failed {
+            managed.failures.saturating_add(1)
+        } else {
+            0
+        };
         let retry = failed.then(|| self.backoff.delay(managed.failures, fastrand::f64()));
         let again_in = [retry, report.again_in].into_iter().flatten().min();
         managed.again_at = again_in.and_then(|after| Instant::now().checked_add(after));
     }
 
-    fn log_conditions(&mut self, source: &'static str, logger: &str, found: BTreeMap<String, String>) {
+    fn log_conditions(
+        &mut self,
+        source: &'static str,
+        logger: &str,
+        found: BTreeMap<String, String>,
+    ) {
         for edge in self.conditions.update(source, found, Instant::now()) {
             match edge {
                 Edge::Began(text) => warn!(target: logger, "{}.", sentence(&text)),
-                Edge::Lasts(text, times) => warn!(target: logger, "{} (found {times} times more).", sentence(&text)),
+                Edge::Lasts(text, times) => {
+                    warn!(target: logger, "{} (found {times} times more).", sentence(&text));
+                }
                 Edge::Ended(text) => info!(target: logger, "No longer: {text}."),
             }
         }
@@ -270,5 +318,7 @@ fn tell(service_manager: &ServiceManager, state: &str) {
 /// The text with a capital letter at its beginning.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }

@@ -33,6 +33,9 @@ impl Report {
     /// A pass that could not even begin.
     #[must_use]
     pub fn failed(about: &str, text: String) -> Self {
-        Self { failures: [(about.to_owned(), text)].into(), ..Self::default() }
+        Self {
+            failures: [(about.to_owned(), text)].into(),
+            ..Self::default()
+        }
     }
 }

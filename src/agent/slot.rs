@@ -37,23 +37,33 @@ impl Slot {
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let incoming = Arc::clone(&mailbox);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            loop {
-                let input = incoming.take();
-                let started = Instant::now();
-                let report = catch_unwind(AssertUnwindSafe(|| work(&input))).unwrap_or_else(|panic| {
-                    Report::failed("the manager itself", format!("internal error: {}", message(panic.as_ref())))
-                });
-                done(report, started.elapsed());
-            }
-        })?;
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                loop {
+                    let input = incoming.take();
+                    let started = Instant::now();
+                    let report =
+                        catch_unwind(AssertUnwindSafe(|| work(&input))).unwrap_or_else(|panic| {
+                            Report::failed(
+                                "the manager itself",
+                                format!("internal error: {}", message(panic.as_ref())),
+                            )
+                        });
+                    done(report, started.elapsed());
+                }
+            })?;
         Ok(Self { mailbox })
     }
 
     /// Gives the manager an input; one that still waits is replaced.
     pub fn give(&self, input: Input) {
         // A poisoned lock is whole: nothing in here can panic between two writes.
-        *self.mailbox.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+        *self
+            .mailbox
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(input);
         self.mailbox.arrived.notify_one();
     }
 }
@@ -62,17 +72,24 @@ impl Mailbox {
     fn take(&self) -> Input {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            match next.take() {
-                Some(input) => return input,
-                None => next = self.arrived.wait(next).unwrap_or_else(PoisonError::into_inner),
+            if let Some(input) = next.take() {
+                return input;
             }
+            next = self
+                .arrived
+                .wait(next)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 /// What a panic said.
 fn message(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic")
 }
 
 #[cfg(test)]
@@ -84,7 +101,10 @@ mod tests {
     use crate::metadata::Document;
 
     fn input() -> Input {
-        Input { document: Arc::new(Document::default()), settings: Arc::new(Settings::default()) }
+        Input {
+            document: Arc::new(Document::default()),
+            settings: Arc::new(Settings::default()),
+        }
     }
 
     #[test]
@@ -94,14 +114,27 @@ mod tests {
         let work = Box::new(move |_: &Input| {
             passes += 1;
             assert!(passes != 1, "first pass");
-            Report { changes: vec![format!("pass {passes}")], ..Report::default() }
+            Report {
+                changes: vec![format!("pass {passes}")],
+                ..Report::default()
+            }
         });
-        let slot = Slot::start("test", work, move |report, _| reports.send(report).unwrap()).unwrap();
+        let slot =
+            Slot::start("test", work, move |report, _| reports.send(report).unwrap()).unwrap();
         slot.give(input());
         let failed = received.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert!(failed.failures["the manager itself"].contains("first pass"), "{failed:?}");
+        assert!(
+            failed.failures["the manager itself"].contains("first pass"),
+            "{failed:?}"
+        );
         slot.give(input());
-        assert_eq!(received.recv_timeout(Duration::from_secs(10)).unwrap().changes, ["pass 2"]);
+        assert_eq!(
+            received
+                .recv_timeout(Duration::from_secs(10))
+                .unwrap()
+                .changes,
+            ["pass 2"]
+        );
     }
 
     #[test]
@@ -110,12 +143,17 @@ mod tests {
         let (release, gate) = mpsc::channel::<()>();
         let work = Box::new(move |input: &Input| {
             gate.recv().unwrap();
-            Report { changes: vec![format!("{:?}", input.document.instance.id)], ..Report::default() }
+            Report {
+                changes: vec![format!("{:?}", input.document.instance.id)],
+                ..Report::default()
+            }
         });
-        let slot = Slot::start("test", work, move |report, _| reports.send(report).unwrap()).unwrap();
+        let slot =
+            Slot::start("test", work, move |report, _| reports.send(report).unwrap()).unwrap();
         let with_id = |id: &str| {
             let mut input = input();
-            Arc::make_mut(&mut input.document).instance.id = crate::metadata::document::Presence::Present(id.into());
+            Arc::make_mut(&mut input.document).instance.id =
+                crate::metadata::document::Presence::Present(id.into());
             input
         };
         slot.give(with_id("1"));
@@ -127,7 +165,14 @@ mod tests {
         slot.give(with_id("3"));
         release.send(()).unwrap();
         release.send(()).unwrap();
-        let seen: Vec<_> = (0..2).flat_map(|_| received.recv_timeout(Duration::from_secs(10)).unwrap().changes).collect();
+        let seen: Vec<_> = (0..2)
+            .flat_map(|_| {
+                received
+                    .recv_timeout(Duration::from_secs(10))
+                    .unwrap()
+                    .changes
+            })
+            .collect();
         assert_eq!(seen, ["Present(\"1\")", "Present(\"3\")"]);
     }
 }

@@ -35,7 +35,11 @@ pub struct Arguments {
 /// # Errors
 /// Those of [`agent::run`].
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let managers = if arguments.only.is_empty() { Manager::ALL.to_vec() } else { arguments.only.clone() };
+    let managers = if arguments.only.is_empty() {
+        Manager::ALL.to_vec()
+    } else {
+        arguments.only.clone()
+    };
     run_managers(managers, arguments.debug)
 }
 

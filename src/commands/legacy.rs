@@ -36,7 +36,10 @@ pub const NAMES: [(&str, Role); 8] = [
 /// The role of a program name, if it is a legacy one.
 #[must_use]
 pub fn role(name: &str) -> Option<Role> {
-    NAMES.iter().find(|(legacy, _)| *legacy == name).map(|(_, role)| *role)
+    NAMES
+        .iter()
+        .find(|(legacy, _)| *legacy == name)
+        .map(|(_, role)| *role)
 }
 
 /// The options of every legacy program. Extra arguments are accepted and ignored, and options may be abbreviated.
@@ -80,8 +83,14 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {
             Ok(_) => {
-                let name = arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                tell(&format!("{name}: not available yet in gce-guest {}", env!("CARGO_PKG_VERSION")));
+                let name = arguments
+                    .first()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default();
+                tell(&format!(
+                    "{name}: not available yet in gce-guest {}",
+                    env!("CARGO_PKG_VERSION")
+                ));
                 ExitCode::FAILURE
             }
             Err(error) => refuse(&error),
@@ -90,7 +99,11 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn run_scripts(parsed: &ScriptArguments) -> ExitCode {
-    let wanted = parsed.script_type.as_ref().or(parsed.arguments.first()).map(|wanted| wanted.to_ascii_lowercase());
+    let wanted = parsed
+        .script_type
+        .as_ref()
+        .or(parsed.arguments.first())
+        .map(|wanted| wanted.to_ascii_lowercase());
     let occasion = match wanted.as_deref() {
         Some("startup") => Occasion::Startup,
         Some("shutdown") => Occasion::Shutdown,
@@ -108,24 +121,56 @@ mod tests {
 
     #[test]
     fn options_may_be_abbreviated_and_extra_arguments_are_ignored() {
-        for (line, debug) in [(vec!["p"], false), (vec!["p", "--deb", "x", "y"], true), (vec!["p", "noservice", "-d"], true)] {
+        for (line, debug) in [
+            (vec!["p"], false),
+            (vec!["p", "--deb", "x", "y"], true),
+            (vec!["p", "noservice", "-d"], true),
+        ] {
             assert_eq!(Arguments::try_parse_from(line).unwrap().debug, debug);
         }
-        assert_eq!(Arguments::try_parse_from(["p", "--unknown"]).unwrap_err().exit_code(), 2);
-        assert_eq!(Arguments::try_parse_from(["p", "--help"]).unwrap_err().exit_code(), 0);
+        assert_eq!(
+            Arguments::try_parse_from(["p", "--unknown"])
+                .unwrap_err()
+                .exit_code(),
+            2
+        );
+        assert_eq!(
+            Arguments::try_parse_from(["p", "--help"])
+                .unwrap_err()
+                .exit_code(),
+            0
+        );
     }
 
     #[test]
     fn the_script_type_is_taken_in_both_forms() {
-        for line in [vec!["p", "--script-type", "startup"], vec!["p", "--script-type=startup"], vec!["p", "--script", "startup"]] {
-            assert_eq!(ScriptArguments::try_parse_from(line).unwrap().script_type.as_deref(), Some("startup"));
+        for line in [
+            vec!["p", "--script-type", "startup"],
+            vec!["p", "--script-type=startup"],
+            vec!["p", "--script", "startup"],
+        ] {
+            assert_eq!(
+                ScriptArguments::try_parse_from(line)
+                    .unwrap()
+                    .script_type
+                    .as_deref(),
+                Some("startup")
+            );
         }
-        assert_eq!(ScriptArguments::try_parse_from(["p", "STARTUP"]).unwrap().arguments, ["STARTUP"]);
+        assert_eq!(
+            ScriptArguments::try_parse_from(["p", "STARTUP"])
+                .unwrap()
+                .arguments,
+            ["STARTUP"]
+        );
     }
 
     #[test]
     fn names_are_found_exactly() {
-        assert_eq!(role("google_metadata_script_runner"), Some(Role::ScriptRunner));
+        assert_eq!(
+            role("google_metadata_script_runner"),
+            Some(Role::ScriptRunner)
+        );
         assert_eq!(role("gce-guest"), None);
     }
 }

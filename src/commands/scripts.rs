@@ -53,7 +53,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Metadata cannot be read, or the private directory cannot be made.
 pub fn run_occasion(occasion: Occasion, debug: bool) -> anyhow::Result<ExitCode> {
     log::start(&log::Options::program(debug));
-    let settings = config::load(&Root::machine(), None).settings.metadata_scripts;
+    let settings = config::load(&Root::machine(), None)
+        .settings
+        .metadata_scripts;
     let enabled = match occasion {
         Occasion::Startup => settings.startup,
         Occasion::Shutdown => settings.shutdown,

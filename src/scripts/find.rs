@@ -54,8 +54,14 @@ pub struct Found {
 #[must_use]
 pub fn find(document: &Document, occasion: Occasion) -> Found {
     let levels = [&document.instance.attributes, &document.project.attributes];
-    let found = levels.into_iter().filter_map(|attributes| attributes.present()).map(|level| find_in(level, occasion));
-    found.into_iter().find(|found| *found != Found::default()).unwrap_or_default()
+    let found = levels
+        .into_iter()
+        .filter_map(|attributes| attributes.present())
+        .map(|level| find_in(level, occasion));
+    found
+        .into_iter()
+        .find(|found| *found != Found::default())
+        .unwrap_or_default()
 }
 
 fn find_in(attributes: &Attributes, occasion: Occasion) -> Found {
@@ -67,7 +73,10 @@ fn find_in(attributes: &Attributes, occasion: Occasion) -> Found {
         found.unsupported.push(url_key);
     }
     if !value(&key).is_empty() {
-        found.scripts.push(Script { body: value(&key).to_owned(), key });
+        found.scripts.push(Script {
+            body: value(&key).to_owned(),
+            key,
+        });
     }
     found
 }
@@ -79,7 +88,12 @@ mod tests {
 
     fn document(instance: &[(&str, &str)], project: &[(&str, &str)]) -> Document {
         let attributes = |pairs: &[(&str, &str)]| {
-            Presence::Present(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
+            Presence::Present(
+                pairs
+                    .iter()
+                    .map(|(key, value)| ((*key).into(), (*value).into()))
+                    .collect(),
+            )
         };
         let mut document = Document::default();
         document.instance.attributes = attributes(instance);
@@ -88,29 +102,58 @@ mod tests {
     }
 
     fn keys_and_bodies(found: &Found) -> Vec<(&str, &str)> {
-        found.scripts.iter().map(|script| (script.key.as_str(), script.body.as_str())).collect()
+        found
+            .scripts
+            .iter()
+            .map(|script| (script.key.as_str(), script.body.as_str()))
+            .collect()
     }
 
     #[test]
     fn the_instance_wins_as_a_whole() {
         let project = [("startup-script", "p"), ("shutdown-script", "ps")];
         for (instance, occasion, expected) in [
-            (vec![("startup-script", "i")], Occasion::Startup, vec![("startup-script", "i")]),
+            (
+                vec![("startup-script", "i")],
+                Occasion::Startup,
+                vec![("startup-script", "i")],
+            ),
             (vec![], Occasion::Startup, vec![("startup-script", "p")]),
-            (vec![("startup-script", "")], Occasion::Startup, vec![("startup-script", "p")]),
-            (vec![("startup-script", "i")], Occasion::Shutdown, vec![("shutdown-script", "ps")]),
-            (vec![("startup-script", "\n  #!/bin/sh\n")], Occasion::Startup, vec![("startup-script", "#!/bin/sh\n")]),
+            (
+                vec![("startup-script", "")],
+                Occasion::Startup,
+                vec![("startup-script", "p")],
+            ),
+            (
+                vec![("startup-script", "i")],
+                Occasion::Shutdown,
+                vec![("shutdown-script", "ps")],
+            ),
+            (
+                vec![("startup-script", "\n  #!/bin/sh\n")],
+                Occasion::Startup,
+                vec![("startup-script", "#!/bin/sh\n")],
+            ),
         ] {
             let found = find(&document(&instance, &project), occasion);
             assert_eq!(keys_and_bodies(&found), expected, "{instance:?}");
         }
-        let by_url = find(&document(&[("startup-script-url", "gs://b/o")], &project), Occasion::Startup);
-        assert!(by_url.scripts.is_empty(), "an entry of the instance hides the project's, whatever it is");
+        let by_url = find(
+            &document(&[("startup-script-url", "gs://b/o")], &project),
+            Occasion::Startup,
+        );
+        assert!(
+            by_url.scripts.is_empty(),
+            "an entry of the instance hides the project's, whatever it is"
+        );
         assert_eq!(by_url.unsupported, ["startup-script-url"]);
     }
 
     #[test]
     fn half_an_answer_has_no_scripts() {
-        assert_eq!(find(&Document::default(), Occasion::Startup), Found::default());
+        assert_eq!(
+            find(&Document::default(), Occasion::Startup),
+            Found::default()
+        );
     }
 }

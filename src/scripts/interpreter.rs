@@ -8,7 +8,11 @@
 /// A script without a `#!` line is for `default_shell`.
 #[must_use]
 pub fn interpreter(body: &str, default_shell: &str) -> Vec<String> {
-    let line = body.strip_prefix("#!").and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let line = body
+        .strip_prefix("#!")
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_default()
+        .trim();
     let Some((program, argument)) = line.split_once([' ', '\t']) else {
         let program = if line.is_empty() { default_shell } else { line };
         return vec![program.to_owned()];

@@ -61,7 +61,10 @@ mod tests {
 
     #[test]
     fn lines_are_whole_however_they_come() {
-        assert_eq!(lines(&[b"one\ntw", b"o\n\n  \r\nthree"]), ["one", "two", "three"]);
+        assert_eq!(
+            lines(&[b"one\ntw", b"o\n\n  \r\nthree"]),
+            ["one", "two", "three"]
+        );
         assert_eq!(lines(&[b"bad \xff byte\0\n"]), ["bad \u{fffd} byte\0"]);
         assert_eq!(lines(&[b""]), Vec::<String>::new());
     }
@@ -78,7 +81,7 @@ mod tests {
         #[test]
         fn no_visible_byte_is_lost(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20)) {
             let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-            let visible = |text: &str| text.chars().filter(|character| character.is_ascii_graphic()).collect::<String>();
+            let visible = |text: &str| text.chars().filter(char::is_ascii_graphic).collect::<String>();
             let whole = String::from_utf8_lossy(&chunks.concat()).into_owned();
             prop_assert_eq!(visible(&lines(&chunks).concat()), visible(&whole));
         }

@@ -13,6 +13,7 @@ use super::interpreter::interpreter;
 use super::output::Lines;
 use crate::config::settings::MetadataScripts;
 use crate::system::files::{self, Attributes, PrivateDirectory};
+use crate::system::processes::stream::stream;
 use crate::system::processes::{self, Invocation};
 
 /// Where the private directory is made without `run_dir`.
@@ -47,10 +48,20 @@ pub fn run(found: &Found, occasion: Occasion, settings: &MetadataScripts) -> any
     Ok(())
 }
 
-fn run_scripts(scripts: &[Script], occasion: Occasion, settings: &MetadataScripts) -> anyhow::Result<()> {
-    let base = settings.run_dir.as_deref().filter(|base| !base.is_empty()).unwrap_or(RUN_DIRECTORY);
+fn run_scripts(
+    scripts: &[Script],
+    occasion: Occasion,
+    settings: &MetadataScripts,
+) -> anyhow::Result<()> {
+    let base = settings
+        .run_dir
+        .as_deref()
+        .filter(|base| !base.is_empty())
+        .unwrap_or(RUN_DIRECTORY);
     let directory = PrivateDirectory::create(Path::new(base), &format!("{}-", occasion.name()))
-        .with_context(|| format!("create a private directory in {base} (MetadataScripts.run_dir)"))?;
+        .with_context(|| {
+            format!("create a private directory in {base} (MetadataScripts.run_dir)")
+        })?;
     for script in scripts {
         let (logger, key) = (occasion.logger(), &script.key);
         info!(target: logger, "Found {key} in metadata.");
@@ -72,16 +83,21 @@ fn run_script(
     let path = directory.path().join(&script.key);
     files::replace(&path, script.body.as_bytes(), &Attributes::mode(0o700))
         .with_context(|| format!("write {}", path.display()))?;
-    let mut words = interpreter(&script.body, &settings.default_shell).into_iter().map(OsString::from);
+    let mut words = interpreter(&script.body, &settings.default_shell)
+        .into_iter()
+        .map(OsString::from);
     let program = words.next().context("find the interpreter")?;
     let invocation = Invocation::new(program, words.chain([path.into_os_string()]));
     let mut lines = Lines::default();
     let log = |line: &str| info!(target: occasion.logger(), "{}: {line}", script.key);
-    let status = processes::stream(&invocation, &ENVIRONMENT, |bytes| lines.take(bytes, log))?;
+    let status = stream(&invocation, &ENVIRONMENT, |bytes| lines.take(bytes, log))?;
     lines.finish(log);
     Ok(status)
 }
 
 fn return_code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or_default()
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| -signal))
+        .unwrap_or_default()
 }

@@ -428,7 +428,11 @@ impl PrivateDirectory {
         let name = OsString::from(format!("{prefix}{:016x}", fastrand::u64(..)));
         fs::mkdirat(&parent.fd, &name, Mode::from_raw_mode(0o700))?;
         let directory = parent.open_directory(&name)?;
-        Ok(Self { parent, directory, name })
+        Ok(Self {
+            parent,
+            directory,
+            name,
+        })
     }
 
     /// Where it is.

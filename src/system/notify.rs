@@ -29,7 +29,9 @@ impl ServiceManager {
     /// # Errors
     /// Those of socket(2) and sendto(2).
     pub fn notify(&self, state: &str) -> io::Result<()> {
-        let Some(address) = &self.address else { return Ok(()) };
+        let Some(address) = &self.address else {
+            return Ok(());
+        };
         let socket = UnixDatagram::unbound()?;
         // A service manager that does not read must not hold us up.
         socket.set_nonblocking(true)?;
@@ -44,8 +46,11 @@ mod tests {
     #[test]
     fn states_arrive_at_an_abstract_socket_and_nowhere_without_one() {
         let name = format!("gce-guest-notify-{}", std::process::id());
-        let receiver = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        ServiceManager::new(Some(OsStr::new(&format!("@{name}")))).notify("READY=1").unwrap();
+        let receiver =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        ServiceManager::new(Some(OsStr::new(&format!("@{name}"))))
+            .notify("READY=1")
+            .unwrap();
         let mut buffer = [0; 64];
         let length = receiver.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");

@@ -26,7 +26,11 @@ pub fn set_permissions(
     if create_directory && !path.exists() {
         files::create_directories(path, mode.unwrap_or(0o755))?;
     }
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     // The owner first: chown(2) clears the set-id bits of a mode that was set before it.
     if uid.is_some() || gid.is_some() {
         rustix::fs::fchown(&fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;

@@ -20,13 +20,19 @@ pub enum Request {
 /// The handlers or the thread cannot be made.
 pub fn forward(mut handler: impl FnMut(Request) -> bool + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            let request = if signal == SIGHUP { Request::Reload } else { Request::Stop };
-            if !handler(request) {
-                break;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let request = if signal == SIGHUP {
+                    Request::Reload
+                } else {
+                    Request::Stop
+                };
+                if !handler(request) {
+                    break;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }

@@ -2,6 +2,9 @@
 //!
 //! Never a shell. What a program prints is kept up to a limit and drained past it, so that no program blocks on us.
 
+pub mod background;
+pub mod stream;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,9 +20,6 @@ use thiserror::Error;
 
 /// How much of each output stream is kept, in bytes.
 const OUTPUT_LIMIT: usize = 64 * 1024;
-
-/// The most that a pipe can hold when its program ends, in bytes: pipe(7). What comes after that is from somebody else.
-const PIPE_LIMIT: usize = 1024 * 1024;
 
 /// How long a program has between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -204,83 +204,6 @@ pub fn run_successfully(invocation: &Invocation) -> Result<Finished, ProcessErro
         status: finished.status,
         stderr: String::from_utf8_lossy(&finished.stderr).into_owned(),
     })
-}
-
-/// Runs a program without a deadline and hands on what it prints, both streams as one, as it comes.
-///
-/// It is over when the program has ended: what it wrote before that is handed on, and children of it that go on in the
-/// background keep the pipe without holding us up.
-///
-/// # Errors
-/// [`ProcessError::NotInstalled`], [`ProcessError::NotStarted`].
-pub fn stream(
-    invocation: &Invocation,
-    environment: &[(&str, &str)],
-    mut output: impl FnMut(&[u8]),
-) -> Result<ExitStatus, ProcessError> {
-    let not_started = |source: io::Error| ProcessError::NotStarted { command: invocation.display(), source };
-    let name = invocation.program.to_string_lossy();
-    let path = find(&name).ok_or_else(|| ProcessError::NotInstalled { program: name.into_owned() })?;
-    let (mut child, pipe) = spawn_streamed(&path, invocation, environment).map_err(not_started)?;
-    hand_on(&child, pipe, &mut output).map_err(not_started)?;
-    child.wait().map_err(not_started)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the second place that starts programs: the owner's scripts")]
-fn spawn_streamed(
-    path: &Path,
-    invocation: &Invocation,
-    environment: &[(&str, &str)],
-) -> io::Result<(Child, OwnedFd)> {
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let child = Command::new(path)
-        .args(&invocation.arguments)
-        .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(writer.try_clone()?))
-        .stderr(Stdio::from(writer))
-        .spawn()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    Ok((child, reader))
-}
-
-/// Hands on output until the process has ended and the pipe is empty, or closed.
-fn hand_on(child: &Child, pipe: OwnedFd, output: &mut impl FnMut(&[u8])) -> io::Result<()> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let mut pipe = Some(File::from(pipe));
-    let mut buffer = vec![0_u8; 64 * 1024];
-    let mut left_over = PIPE_LIMIT;
-    loop {
-        let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        polled.extend(pipe.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut polled, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        let ended = !polled[0].revents().is_empty();
-        while let Some(file) = &mut pipe {
-            match file.read(&mut buffer) {
-                Ok(0) => pipe = None,
-                Ok(length) => {
-                    output(&buffer[..length]);
-                    left_over = if ended { left_over.saturating_sub(length) } else { left_over };
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-            if !ended || left_over == 0 {
-                break;
-            }
-        }
-        if ended {
-            return Ok(());
-        }
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts tools")]
@@ -499,18 +422,6 @@ mod tests {
         let finished = run(&shell("sleep 30 & echo done")).unwrap();
         assert_eq!(finished.stdout, b"done\n");
         assert!(started.elapsed() < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_stream_is_whole_and_in_order_and_ends_with_its_program() {
-        let script = "echo one; echo two >&2; seq 1 20000; (sleep 30; echo late) & echo last; exit 7";
-        let mut output = Vec::new();
-        let started = Instant::now();
-        let status = stream(&shell(script), &[("PATH", SEARCH_PATH)], |bytes| output.extend_from_slice(bytes)).unwrap();
-        assert_eq!(status.code(), Some(7));
-        assert!(started.elapsed() < Duration::from_secs(20));
-        let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
-        assert_eq!(String::from_utf8(output).unwrap(), format!("one\ntwo\n{numbers}last\n"));
     }
 
     #[test]
