@@ -1,0 +1,459 @@
+//! The INI dialect of Python's `configparser`, read leniently (spec/core.md 3.4). Pure: bytes in, a [`Document`] out.
+//!
+//! Where Python raises and drops the whole file, this parser keeps every good line and says what was wrong with the
+//! others: a byte-order mark is skipped, bytes that are not UTF-8 are replaced, a line without `=` or `:` and lines above
+//! the first section are left out, a section that comes twice is one section, an option that comes twice has its last
+//! value. Everything that Python accepts is read as Python 3 reads it.
+//!
+//! No crate on crates.io reads this dialect; docs/configuration.md has the table of what each of them gets wrong.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The section whose options count in every other section of the same document.
+pub const DEFAULT_SECTION: &str = "DEFAULT";
+
+/// How many `%(name)s` may lead from one to the next, as in Python.
+const INTERPOLATION_DEPTH: usize = 10;
+
+/// The longest value that `%(name)s` may build, in bytes: ten levels of repetition could fill the memory otherwise.
+const EXPANDED_LIMIT: usize = 1 << 20;
+
+/// A parsed file: sections in the order of the file, values as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    sections: Vec<Section>,
+}
+
+/// A section with its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The name as written; the case counts.
+    pub name: String,
+    /// The line of the first header, counted from 1; 0 for one that was added by a program.
+    pub line: usize,
+    entries: Vec<Entry>,
+}
+
+/// An option with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name in lower case.
+    pub name: String,
+    /// The line of the option, counted from 1; 0 for one that was added by a program.
+    pub line: usize,
+    /// The value as written: continuation lines joined with a newline, `%` not yet expanded.
+    pub raw: String,
+}
+
+/// What is wrong with one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxProblem {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The line itself.
+    pub text: String,
+    /// What is wrong with it.
+    pub kind: SyntaxKind,
+}
+
+/// The ways in which a line can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyntaxKind {
+    /// The file begins with a UTF-8 byte-order mark, which is skipped.
+    ByteOrderMark,
+    /// The line has bytes that are not UTF-8; each is read as U+FFFD.
+    NotUtf8,
+    /// The line comes before the first section header and is left out.
+    BeforeFirstSection,
+    /// The line has neither `=` nor `:` and is left out.
+    NoDelimiter,
+    /// The line begins with `=` or `:` and is left out.
+    NoName,
+    /// The header repeats the one in this earlier line; both are one section.
+    RepeatedSection {
+        /// The line of the first header.
+        first: usize,
+    },
+    /// The option repeats the one in this earlier line, whose value is lost.
+    RepeatedOption {
+        /// The line of the earlier value.
+        first: usize,
+    },
+    /// Text after the closing bracket of a header is ignored.
+    TextAfterHeader,
+}
+
+impl SyntaxKind {
+    /// Whether something of the line is lost.
+    #[must_use]
+    pub fn loses_the_line(self) -> bool {
+        matches!(
+            self,
+            Self::BeforeFirstSection | Self::NoDelimiter | Self::NoName
+        )
+    }
+}
+
+impl fmt::Display for SyntaxKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByteOrderMark => f.write_str("the file begins with a byte-order mark"),
+            Self::NotUtf8 => f.write_str("the line is not UTF-8"),
+            Self::BeforeFirstSection => f.write_str("the line comes before any [Section]"),
+            Self::NoDelimiter => f.write_str("the line has neither '=' nor ':'"),
+            Self::NoName => f.write_str("the line has no option name"),
+            Self::RepeatedSection { first } => {
+                write!(f, "the section was already opened in line {first}")
+            }
+            Self::RepeatedOption { first } => {
+                write!(f, "the option was already set in line {first}")
+            }
+            Self::TextAfterHeader => f.write_str("text after the ']' is ignored"),
+        }
+    }
+}
+
+/// Why a value cannot be computed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InterpolationError {
+    /// `%(name)s` names an option that the section does not have.
+    #[error("%({0})s names no option of the section")]
+    Missing(String),
+    /// `%(name)s` leads back to itself or through more than ten others.
+    #[error("%({0})s leads through too many others")]
+    TooDeep(String),
+    /// The value would be longer than a mebibyte.
+    #[error("%({0})s makes the value too long")]
+    TooLong(String),
+}
+
+/// A value with its `%(name)s` replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expanded {
+    /// The value.
+    pub text: String,
+    /// Whether a `%` that Python would refuse was taken literally.
+    pub stray_percent: bool,
+}
+
+impl Document {
+    /// Reads a file's bytes. Never fails: what cannot be read is in the list of problems, in the order of the lines.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> (Self, Vec<SyntaxProblem>) {
+        let mut reader = Reader::default();
+        let body = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        for (index, line) in physical_lines(body).into_iter().enumerate() {
+            let text = String::from_utf8_lossy(line);
+            let number = index + 1;
+            if index == 0 && body.len() != bytes.len() {
+                reader.complain(number, &text, SyntaxKind::ByteOrderMark);
+            }
+            if matches!(text, std::borrow::Cow::Owned(_)) {
+                reader.complain(number, &text, SyntaxKind::NotUtf8);
+            }
+            reader.line(number, &text);
+        }
+        reader.finish()
+    }
+
+    /// The sections in the order of the file, [`DEFAULT_SECTION`] among them where there is one.
+    #[must_use]
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// The section of exactly this name.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// An option of a section or, where the section lacks it, of `[DEFAULT]`. The section must be there; the option's
+    /// case does not count.
+    #[must_use]
+    pub fn entry(&self, section: &str, option: &str) -> Option<&Entry> {
+        let option = option.to_lowercase();
+        self.section(section)?
+            .entry(&option)
+            .or_else(|| self.section(DEFAULT_SECTION)?.entry(&option))
+    }
+
+    /// The value of an option with `%(name)s` and `%%` replaced; `None` when the option is not there.
+    ///
+    /// # Errors
+    /// [`InterpolationError`] when a `%(name)s` leads nowhere.
+    pub fn value(
+        &self,
+        section: &str,
+        option: &str,
+    ) -> Result<Option<Expanded>, InterpolationError> {
+        self.entry(section, option)
+            .map(|entry| self.expand(section, &entry.raw))
+            .transpose()
+    }
+
+    /// Replaces `%(name)s` and `%%` in a text as if it were the value of an option of this section.
+    ///
+    /// # Errors
+    /// [`InterpolationError`] when a `%(name)s` leads nowhere.
+    pub fn expand(&self, section: &str, raw: &str) -> Result<Expanded, InterpolationError> {
+        let mut expanded = Expanded {
+            text: String::with_capacity(raw.len()),
+            stray_percent: false,
+        };
+        self.expand_into(section, raw, 1, &mut expanded)?;
+        Ok(expanded)
+    }
+
+    fn expand_into(
+        &self,
+        section: &str,
+        raw: &str,
+        depth: usize,
+        expanded: &mut Expanded,
+    ) -> Result<(), InterpolationError> {
+        let mut rest = raw;
+        while let Some(at) = rest.find('%') {
+            expanded.text.push_str(&rest[..at]);
+            let tail = &rest[at + 1..];
+            if let Some(after) = tail.strip_prefix('%') {
+                expanded.text.push('%');
+                rest = after;
+            } else if let Some((name, after)) = reference(tail) {
+                let entry = self
+                    .entry(section, name)
+                    .ok_or_else(|| InterpolationError::Missing(name.to_owned()))?;
+                if entry.raw.contains('%') {
+                    if depth >= INTERPOLATION_DEPTH {
+                        return Err(InterpolationError::TooDeep(name.to_owned()));
+                    }
+                    self.expand_into(section, &entry.raw, depth + 1, expanded)?;
+                } else {
+                    expanded.text.push_str(&entry.raw);
+                }
+                if expanded.text.len() > EXPANDED_LIMIT {
+                    return Err(InterpolationError::TooLong(name.to_owned()));
+                }
+                rest = after;
+            } else {
+                expanded.text.push('%');
+                expanded.stray_percent = true;
+                rest = tail;
+            }
+        }
+        expanded.text.push_str(rest);
+        Ok(())
+    }
+
+    /// Sets a raw value, adding section and option at the end where they are missing. The option's name is put in lower
+    /// case.
+    pub fn set(&mut self, section: &str, option: &str, raw: impl Into<String>) {
+        let option = option.to_lowercase();
+        let index = self.open(section, 0);
+        self.sections[index].put(option, 0, raw.into());
+    }
+
+    /// Removes an option. Returns whether there was one.
+    pub fn remove(&mut self, section: &str, option: &str) -> bool {
+        let option = option.to_lowercase();
+        self.sections
+            .iter_mut()
+            .find(|candidate| candidate.name == section)
+            .is_some_and(|section| {
+                let before = section.entries.len();
+                section.entries.retain(|entry| entry.name != option);
+                section.entries.len() != before
+            })
+    }
+
+    /// The index of a section, which is added at the end when it is not there.
+    fn open(&mut self, name: &str, line: usize) -> usize {
+        let present = self
+            .sections
+            .iter()
+            .position(|section| section.name == name);
+        present.unwrap_or_else(|| {
+            self.sections.push(Section {
+                name: name.to_owned(),
+                line,
+                entries: Vec::new(),
+            });
+            self.sections.len() - 1
+        })
+    }
+}
+
+impl Section {
+    /// The options in the order of the file.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The option of exactly this name, which is in lower case.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// Sets an option and returns its index and, when it was there already, the line it was set in.
+    fn put(&mut self, name: String, line: usize, raw: String) -> (usize, Option<usize>) {
+        match self.entries.iter().position(|entry| entry.name == name) {
+            Some(index) => {
+                let before = self.entries[index].line;
+                self.entries[index].line = line;
+                self.entries[index].raw = raw;
+                (index, Some(before))
+            }
+            None => {
+                self.entries.push(Entry { name, line, raw });
+                (self.entries.len() - 1, None)
+            }
+        }
+    }
+}
+
+/// The state between two lines.
+#[derive(Default)]
+struct Reader {
+    document: Document,
+    problems: Vec<SyntaxProblem>,
+    /// The section that is open.
+    section: Option<usize>,
+    /// The option of the open section that an indented line continues.
+    option: Option<usize>,
+    /// How far the line of that option, or the last header, is indented, in characters.
+    indent: usize,
+}
+
+impl Reader {
+    fn complain(&mut self, line: usize, text: &str, kind: SyntaxKind) {
+        self.problems.push(SyntaxProblem {
+            line,
+            text: trim(text).to_owned(),
+            kind,
+        });
+    }
+
+    fn line(&mut self, number: usize, line: &str) {
+        let text = trim(line);
+        if text.starts_with(['#', ';']) {
+            return;
+        }
+        if text.is_empty() {
+            // Kept for now: an empty line is part of the value when a continuation line follows.
+            self.continue_value("");
+            return;
+        }
+        let indent = line.chars().take_while(|c| is_space(*c)).count();
+        if self.option.is_some() && indent > self.indent {
+            self.continue_value(text);
+            return;
+        }
+        self.indent = indent;
+        if let Some((name, after)) = header(text) {
+            self.header(number, text, name, after);
+        } else if let Some(section) = self.section {
+            self.option(number, text, section);
+        } else {
+            self.complain(number, text, SyntaxKind::BeforeFirstSection);
+        }
+    }
+
+    fn continue_value(&mut self, text: &str) {
+        if let (Some(section), Some(option)) = (self.section, self.option) {
+            let raw = &mut self.document.sections[section].entries[option].raw;
+            raw.push('\n');
+            raw.push_str(text);
+        }
+    }
+
+    fn header(&mut self, number: usize, text: &str, name: &str, after: &str) {
+        if !trim(after).is_empty() {
+            self.complain(number, text, SyntaxKind::TextAfterHeader);
+        }
+        let index = self.document.open(name, number);
+        let first = self.document.sections[index].line;
+        if first != number && name != DEFAULT_SECTION {
+            self.complain(number, text, SyntaxKind::RepeatedSection { first });
+        }
+        self.section = Some(index);
+        self.option = None;
+    }
+
+    fn option(&mut self, number: usize, text: &str, section: usize) {
+        self.option = None;
+        let Some(at) = text.find(['=', ':']) else {
+            self.complain(number, text, SyntaxKind::NoDelimiter);
+            return;
+        };
+        let name = trim(&text[..at]).to_lowercase();
+        if name.is_empty() {
+            self.complain(number, text, SyntaxKind::NoName);
+            return;
+        }
+        let value = trim(&text[at + 1..]).to_owned();
+        let (index, before) = self.document.sections[section].put(name, number, value);
+        if let Some(first) = before {
+            self.complain(number, text, SyntaxKind::RepeatedOption { first });
+        }
+        self.option = Some(index);
+    }
+
+    fn finish(mut self) -> (Document, Vec<SyntaxProblem>) {
+        for section in &mut self.document.sections {
+            for entry in &mut section.entries {
+                entry
+                    .raw
+                    .truncate(entry.raw.trim_end_matches(is_space).len());
+            }
+        }
+        (self.document, self.problems)
+    }
+}
+
+/// Splits where Python's text files do: at `\n`, `\r\n` and a lone `\r`.
+fn physical_lines(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let Some(end) = end else {
+            lines.push(rest);
+            break;
+        };
+        lines.push(&rest[..end]);
+        let ending = if rest[end..].starts_with(b"\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = &rest[end + ending..];
+    }
+    lines
+}
+
+/// The name in brackets at the start of a line, and the text after the first closing bracket.
+fn header(text: &str) -> Option<(&str, &str)> {
+    let inside = text.strip_prefix('[')?;
+    let (name, after) = inside.split_once(']')?;
+    (!name.is_empty()).then_some((name, after))
+}
+
+/// What follows a `%`: the name in `(name)s`, and the text after it.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let (name, after) = text.strip_prefix('(')?.split_once(')')?;
+    let after = after.strip_prefix('s')?;
+    (!name.is_empty()).then_some((name, after))
+}
+
+/// What Python's `str.strip` removes: Unicode white space and the four separators U+001C to U+001F.
+fn is_space(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
