@@ -22,8 +22,7 @@ use self::conditions::{Conditions, Edge};
 use self::managers::Manager;
 use self::report::{Input, Report};
 use self::slot::Slot;
-use crate::config;
-use crate::metadata::attributes::effective_text;
+use crate::config::{self, Settings};
 use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
@@ -143,6 +142,8 @@ struct Agent {
     root: Root,
     managers: BTreeMap<Manager, Managed>,
     latest: Option<Input>,
+    /// The settings in force, and the part of the configuration in metadata that they were read with.
+    settings: Option<(Option<String>, Arc<Settings>)>,
     etag: String,
     conditions: Conditions,
     backoff: Backoff,
@@ -172,6 +173,7 @@ impl Agent {
             root,
             managers: managed,
             latest: None,
+            settings: None,
             etag: String::new(),
             conditions: Conditions::default(),
             backoff: Backoff::default(),
@@ -203,6 +205,7 @@ impl Agent {
             }
             Ok(Event::Signal(signals::Request::Reload)) => {
                 info!(target: LOGGER, "Reading the configuration again.");
+                self.settings = None;
                 if let Some(latest) = self.latest.take() {
                     self.take_document(latest.document);
                 }
@@ -220,24 +223,30 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>) {
-        let loaded = config::load(
-            &self.root,
-            effective_text(&document, "google-instance-configs"),
-        );
-        let found = loaded
-            .warnings
-            .iter()
-            .map(|warning| (warning.clone(), warning.clone()))
-            .collect();
-        self.log_conditions("configuration", LOGGER, found);
-        let settings = match &self.latest {
-            Some(latest) if *latest.settings == loaded.settings => Arc::clone(&latest.settings),
-            _ => Arc::new(loaded.settings),
+        let metadata_config = config::metadata_config(&document).map(String::from);
+        let settings = match &self.settings {
+            Some((from, settings)) if *from == metadata_config => Arc::clone(settings),
+            _ => self.load_settings(metadata_config),
         };
         self.latest = Some(Input { document, settings });
         for manager in self.managers.keys().copied().collect::<Vec<_>>() {
             self.give(manager);
         }
+    }
+
+    /// Reads the configuration: at the start, on SIGHUP, and when the part of it in metadata changes. Files that are
+    /// being edited are not followed; the predecessors read them at their start only.
+    fn load_settings(&mut self, metadata_config: Option<String>) -> Arc<Settings> {
+        let loaded = config::load(&self.root, metadata_config.as_deref());
+        let found = loaded
+            .warnings
+            .iter()
+            .map(|warning| (warning.to_string(), warning.to_string()))
+            .collect();
+        self.log_conditions("configuration", LOGGER, found);
+        let settings = Arc::new(loaded.settings);
+        self.settings = Some((metadata_config, Arc::clone(&settings)));
+        settings
     }
 
     fn give(&mut self, manager: Manager) {
