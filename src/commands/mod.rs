@@ -1,1 +1,3 @@
 //! One thin file per verb.
+
+pub(crate) mod sandbox;

@@ -4,8 +4,11 @@
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
 pub mod files;
+pub mod foreground;
 pub mod locks;
 pub mod log;
+pub mod mounts;
+pub mod namespaces;
 pub mod processes;
 pub mod root;
 pub mod time;
