@@ -40,6 +40,7 @@ use thiserror::Error;
 
 use crate::system::foreground::{self, Reap, Signals};
 use crate::system::namespaces;
+use crate::system::netlink::MacAddress;
 
 /// How every stage starts the next one: this very program, even when its file has been replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -48,12 +49,12 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// A network interface of the sandbox: one end of a pair whose other end is in the sandbox as well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nic {
     /// Its name; at most 14 bytes, because the other end has the same name with a `p`.
     pub name: String,
     /// Its hardware address.
-    pub mac: [u8; 6],
+    pub mac: MacAddress,
     /// Its one address, with a prefix of 32 bits as Compute Engine gives it; `None` leaves it without.
     pub address: Option<Ipv4Addr>,
 }
@@ -95,7 +96,7 @@ impl Default for Options {
             hostname: "sandbox".to_owned(),
             nics: vec![Nic {
                 name: "eth0".to_owned(),
-                mac: [0x42, 0x01, 0x0a, 0x80, 0x00, 0x02],
+                mac: MacAddress([0x42, 0x01, 0x0a, 0x80, 0x00, 0x02]),
                 address: Some(Ipv4Addr::new(10, 128, 0, 2)),
             }],
             environment: Vec::new(),
@@ -161,7 +162,7 @@ enum Report {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
     hostname: String,
-    nics: Vec<Nic>,
+    nics: Vec<(String, [u8; 6], Option<Ipv4Addr>)>,
     shown: Vec<Shown>,
     kept: Vec<RawFd>,
     allow_mounts: bool,
@@ -228,7 +229,12 @@ impl Sandbox {
         let program = env::current_exe()?;
         Ok(Order {
             hostname: self.options.hostname.clone(),
-            nics: self.options.nics.clone(),
+            nics: self
+                .options
+                .nics
+                .iter()
+                .map(|nic| (nic.name.clone(), nic.mac.0, nic.address))
+                .collect(),
             shown: self.options.shown.clone(),
             kept: self.options.kept.clone(),
             allow_mounts: self.options.allow_mounts,

@@ -11,10 +11,11 @@ use std::path::Path;
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use super::{Order, Report, THIS_PROGRAM, directory_of, network, root};
+use super::{Nic, Order, Report, THIS_PROGRAM, directory_of, network, root};
 use crate::system::files::{self, Attributes};
 use crate::system::foreground::{self, Program, Reap, Signals};
 use crate::system::namespaces;
+use crate::system::netlink::MacAddress;
 
 /// What root may do inside: manage users, files and its own network, and nothing that the kernel has only once.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
@@ -159,7 +160,12 @@ fn set_up(order: &Order, command: &[OsString], control: &Control) -> io::Result<
         shown: &order.shown,
     })?;
     name_the_machine(&order.hostname)?;
-    network::set_up(&order.nics)?;
+    let nics = order.nics.iter().map(|(name, mac, address)| Nic {
+        name: name.clone(),
+        mac: MacAddress(*mac),
+        address: *address,
+    });
+    network::set_up(&nics.collect::<Vec<_>>())?;
     // Where it fails, the kernel has no auditing or forbids the change: what sshd makes of it is then its own affair.
     let _ = namespaces::forget_login();
     let kept = if order.allow_mounts {

@@ -9,6 +9,7 @@ pub mod locks;
 pub mod log;
 pub mod mounts;
 pub mod namespaces;
+pub mod netlink;
 pub mod processes;
 pub mod root;
 pub mod time;
