@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, legacy, scripts};
+use crate::commands::{agent, legacy, sandbox, scripts};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -30,6 +30,13 @@ enum Command {
     Agent(agent::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// An empty sandbox, for tests.
+    #[command(hide = true)]
+    Sandbox(sandbox::Arguments),
+    #[command(hide = true)]
+    SandboxEnter(sandbox::StageArguments),
+    #[command(hide = true)]
+    SandboxInit(sandbox::StageArguments),
 }
 
 /// Runs the command that the arguments name and returns its exit status.
@@ -45,10 +52,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         return legacy::run(role, arguments);
     }
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => conclude(match cli.command {
-            Command::Agent(arguments) => agent::run(&arguments),
-            Command::Scripts(arguments) => scripts::run(&arguments),
-        }),
+        Ok(cli) => match cli.command {
+            Command::Agent(arguments) => conclude(agent::run(&arguments)),
+            Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Sandbox(arguments) => sandbox::run(arguments),
+            Command::SandboxEnter(arguments) => sandbox::enter(&arguments),
+            Command::SandboxInit(arguments) => sandbox::init(&arguments),
+        },
         Err(error) => refuse(&error),
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod agent;
 pub mod legacy;
+pub(crate) mod sandbox;
 pub mod scripts;

@@ -308,6 +308,15 @@ impl Directory {
         }
     }
 
+    /// Makes a symbolic link that says `target`, whatever that is.
+    ///
+    /// # Errors
+    /// Those of symlinkat(2); `EEXIST` when there is an entry of that name.
+    pub fn create_link(&self, name: &OsStr, target: &Path) -> io::Result<()> {
+        single_component(name)?;
+        Ok(fs::symlinkat(target, &self.fd, name)?)
+    }
+
     /// Removes the temporary files that a killed process left behind for `name`. Returns how many there were.
     ///
     /// # Errors

@@ -6,8 +6,11 @@
 pub mod credentials;
 pub mod environment;
 pub mod files;
+pub mod foreground;
 pub mod locks;
 pub mod log;
+pub mod mounts;
+pub mod namespaces;
 pub mod netlink;
 pub mod notify;
 pub mod permissions;
