@@ -144,7 +144,6 @@ struct Agent {
     latest: Option<Input>,
     /// The settings in force, and the part of the configuration in metadata that they were read with.
     settings: Option<(Option<String>, Arc<Settings>)>,
-    etag: String,
     conditions: Conditions,
     backoff: Backoff,
 }
@@ -174,7 +173,6 @@ impl Agent {
             managers: managed,
             latest: None,
             settings: None,
-            etag: String::new(),
             conditions: Conditions::default(),
             backoff: Backoff::default(),
         })
@@ -207,13 +205,12 @@ impl Agent {
                 info!(target: LOGGER, "Reading the configuration again.");
                 self.settings = None;
                 if let Some(latest) = self.latest.take() {
-                    self.take_document(latest.document);
+                    self.take_document(latest.document, latest.etag);
                 }
             }
             Ok(Event::Metadata(document, etag)) => {
                 debug!(target: LOGGER, "Metadata with etag {etag}.");
-                self.etag = etag;
-                self.take_document(document);
+                self.take_document(document, etag.into());
             }
             Ok(Event::NetworkChanged) => self.give(Manager::Network),
             Ok(Event::Report(manager, report, took)) => self.take_report(manager, report, took),
@@ -222,13 +219,17 @@ impl Agent {
         true
     }
 
-    fn take_document(&mut self, document: Arc<Document>) {
+    fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
         let metadata_config = config::metadata_config(&document).map(String::from);
         let settings = match &self.settings {
             Some((from, settings)) if *from == metadata_config => Arc::clone(settings),
             _ => self.load_settings(metadata_config),
         };
-        self.latest = Some(Input { document, settings });
+        self.latest = Some(Input {
+            document,
+            etag,
+            settings,
+        });
         for manager in self.managers.keys().copied().collect::<Vec<_>>() {
             self.give(manager);
         }
@@ -274,13 +275,16 @@ impl Agent {
         for change in &report.changes {
             info!(target: manager.logger(), "{}.", sentence(change));
         }
-        if !report.changes.is_empty() {
-            let count = report.changes.len();
-            info!(target: manager.logger(), "{count} changes for etag {} in {} ms.", self.etag, took.as_millis());
-        }
         let failed = !report.failures.is_empty();
+        let count = report.changes.len();
         let found = report.problems.into_iter().chain(report.failures).collect();
         self.log_conditions(manager.name(), manager.logger(), found);
+        let (name, etag, took) = (
+            manager.name(),
+            report.etag.as_deref().unwrap_or("?"),
+            took.as_millis(),
+        );
+        debug!(target: manager.logger(), "Pass of {name} for etag {etag}: {count} changes in {took} ms.");
         let Some(managed) = self.managers.get_mut(&manager) else {
             return;
         };

@@ -12,6 +12,8 @@ use crate::metadata::Document;
 pub struct Input {
     /// The latest metadata.
     pub document: Arc<Document>,
+    /// Its version, by which the log connects a change with its cause.
+    pub etag: Arc<str>,
     /// The settings.
     pub settings: Arc<Settings>,
 }
@@ -19,6 +21,8 @@ pub struct Input {
 /// What came of one pass of a manager.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// The version of metadata that the pass worked from.
+    pub etag: Option<Arc<str>>,
     /// What was changed, in words, in order.
     pub changes: Vec<String>,
     /// What is wrong and will not be better for trying again soon: what it is about, and the text.

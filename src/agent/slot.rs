@@ -43,13 +43,14 @@ impl Slot {
                 loop {
                     let input = incoming.take();
                     let started = Instant::now();
-                    let report =
+                    let mut report =
                         catch_unwind(AssertUnwindSafe(|| work(&input))).unwrap_or_else(|panic| {
                             Report::failed(
                                 "the manager itself",
                                 format!("internal error: {}", message(panic.as_ref())),
                             )
                         });
+                    report.etag = Some(input.etag);
                     done(report, started.elapsed());
                 }
             })?;
@@ -103,6 +104,7 @@ mod tests {
     fn input() -> Input {
         Input {
             document: Arc::new(Document::default()),
+            etag: "1".into(),
             settings: Arc::new(Settings::default()),
         }
     }
