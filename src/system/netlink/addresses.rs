@@ -25,7 +25,7 @@ pub struct Address {
 
 impl Address {
     /// Reads an `RTM_NEWADDR` message; `None` for other families than IP.
-    fn parse(payload: &[u8]) -> Result<Option<Self>, NetlinkError> {
+    pub(super) fn parse(payload: &[u8]) -> Result<Option<Self>, NetlinkError> {
         let header = AddressHeader::parse(payload).map_err(NetlinkError::malformed)?;
         let (mut local, mut address) = (None, None);
         for attribute in NlasIterator::new(&payload[HEADER_LENGTH..]) {

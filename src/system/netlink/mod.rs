@@ -5,6 +5,7 @@
 //! what the links, addresses and routes are for. A socket belongs to the network namespace of the thread that opened it.
 
 mod addresses;
+mod events;
 mod links;
 mod routes;
 
@@ -22,6 +23,7 @@ use rustix::net::sockopt;
 use thiserror::Error;
 
 pub use addresses::Address;
+pub use events::{Event, Subscription};
 pub use links::{Link, MacAddress, MalformedMac};
 pub use routes::{LOCAL_TABLE, Route, RouteKind, RouteScope};
 
@@ -57,6 +59,9 @@ pub enum NetlinkError {
     /// The kernel sent what we do not understand.
     #[error("the kernel's answer is not understood: {0}")]
     Malformed(String),
+    /// It is unknown whether the request was done: the exchange that it was part of failed.
+    #[error("the kernel did not answer")]
+    Unanswered,
     /// A listing never held still.
     #[error("the listing changed each of {LISTING_ATTEMPTS} times that it was read")]
     Unstable,
@@ -73,7 +78,7 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } => Some(*errno),
-            Self::Socket(_) | Self::Malformed(_) | Self::Unstable => None,
+            Self::Socket(_) | Self::Malformed(_) | Self::Unanswered | Self::Unstable => None,
         }
     }
 
@@ -100,7 +105,9 @@ impl From<NetlinkError> for io::Error {
             NetlinkError::Refused { errno, .. } => {
                 Self::new(Self::from(errno).kind(), error.to_string())
             }
-            NetlinkError::Malformed(_) | NetlinkError::Unstable => Self::other(error),
+            NetlinkError::Malformed(_) | NetlinkError::Unanswered | NetlinkError::Unstable => {
+                Self::other(error)
+            }
         }
     }
 }
@@ -163,20 +170,24 @@ impl Socket {
 
     /// Does many requests, in this order, a hundred or so in each system call. A refused one costs only itself.
     ///
-    /// The result has one entry for each request, in the same order.
-    ///
-    /// # Errors
-    /// [`NetlinkError::Socket`] and [`NetlinkError::Malformed`], after which it is unknown which requests were done.
-    pub fn batch(
-        &mut self,
-        requests: &[Request],
-    ) -> Result<Vec<Result<(), NetlinkError>>, NetlinkError> {
+    /// The result has one entry for each request, in the same order. When the socket fails, the first request without
+    /// an answer has that error and those after it are [`NetlinkError::Unanswered`].
+    pub fn batch(&mut self, requests: &[Request]) -> Vec<Result<(), NetlinkError>> {
         let mut results = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(BATCH_SIZE) {
-            let first = self.send(chunk, NLM_F_ACK)?;
-            results.append(&mut self.acknowledgements(first, chunk.len())?);
+            let answered = self
+                .send(chunk, NLM_F_ACK)
+                .and_then(|first| self.acknowledgements(first, chunk.len()));
+            match answered {
+                Ok(mut answers) => results.append(&mut answers),
+                Err(error) => {
+                    results.push(Err(error));
+                    break;
+                }
+            }
         }
-        Ok(results)
+        results.resize_with(requests.len(), || Err(NetlinkError::Unanswered));
+        results
     }
 
     /// Sends requests in one system call. Returns the sequence number of the first.
