@@ -9,6 +9,7 @@ use super::report::{Input, Report};
 use super::slot::Work;
 use crate::accounts;
 use crate::accounts::keys::{DesiredKeys, LineError};
+use crate::network;
 use crate::system::time;
 
 /// Which manager.
@@ -39,6 +40,15 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-networking",
+        }
+    }
+
+    /// The predecessors' logger name for changes, where it is another.
+    #[must_use]
+    pub fn changes_logger(self) -> &'static str {
+        match self {
+            Self::Accounts => "google-accounts",
+            Self::Network => "google-ip-forwarding",
         }
     }
 
@@ -138,6 +148,33 @@ fn until_expiry(desired: &DesiredKeys, now: Timestamp) -> Option<Duration> {
 }
 
 fn reconcile_network(input: &Input) -> Report {
-    let _ = input;
-    Report::default()
+    let pass = match network::reconcile(&input.document, &input.settings) {
+        Ok(pass) => pass,
+        Err(error) => {
+            return Report::failed(
+                "state",
+                format!("cannot read the state of the network: {error}"),
+            );
+        }
+    };
+    let told = |message: String| (message.clone(), message.trim_end_matches('.').to_owned());
+    let (problems, pending) = (
+        pass.problems.iter().map(ToString::to_string),
+        pass.pending.iter().map(ToString::to_string),
+    );
+    Report {
+        problems: problems.chain(pending).map(told).collect(),
+        failures: pass
+            .failures
+            .iter()
+            .map(ToString::to_string)
+            .map(told)
+            .collect(),
+        changes: pass
+            .lines
+            .iter()
+            .map(|line| line.trim_end_matches('.').to_owned())
+            .collect(),
+        ..Report::default()
+    }
 }

@@ -24,6 +24,7 @@ use self::report::{Input, Report};
 use self::slot::Slot;
 use crate::config::{self, Settings};
 use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
+use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
@@ -31,6 +32,9 @@ use crate::system::{files, signals};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
+
+/// How long until a lost subscription to network events is tried again.
+const MONITOR_RETRY: Duration = Duration::from_secs(10);
 
 /// What the agent is to do.
 #[derive(Debug)]
@@ -273,7 +277,7 @@ impl Agent {
 
     fn take_report(&mut self, manager: Manager, report: Report, took: Duration) {
         for change in &report.changes {
-            info!(target: manager.logger(), "{}.", sentence(change));
+            info!(target: manager.changes_logger(), "{}.", sentence(change));
         }
         let failed = !report.failures.is_empty();
         let count = report.changes.len();
@@ -316,9 +320,37 @@ impl Agent {
     }
 }
 
+/// Wakes the loop when the machine's network has changed. Without a subscription the watch comes round every minute all
+/// the same, so a failure is told and costs the promptness only.
 fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
-    let _ = events;
-    let _ = Event::NetworkChanged;
+    let watch = move || {
+        loop {
+            match network::Monitor::open() {
+                Ok(monitor) => {
+                    for change in monitor {
+                        if let Err(error) = change {
+                            warn!(target: LOGGER, "Lost the kernel's network events, subscribing again: {error}");
+                            break;
+                        }
+                        if events.send(Event::NetworkChanged).is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => {
+                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}")
+                }
+            }
+            std::thread::sleep(MONITOR_RETRY);
+            if events.send(Event::NetworkChanged).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("netlink".into())
+        .spawn(watch)
+        .context("start the netlink thread")?;
     Ok(())
 }
 

@@ -43,8 +43,8 @@ impl Slot {
                 loop {
                     let input = incoming.take();
                     let started = Instant::now();
-                    let mut report =
-                        catch_unwind(AssertUnwindSafe(|| work(&input))).unwrap_or_else(|panic| {
+                    let mut report = catch_unwind(AssertUnwindSafe(|| work(&input)))
+                        .unwrap_or_else(|panic| {
                             Report::failed(
                                 "the manager itself",
                                 format!("internal error: {}", message(panic.as_ref())),

@@ -13,9 +13,6 @@ use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::netlink::{NetlinkError, Socket};
 
-/// The name that the predecessor logs these changes under.
-const LOGGER: &str = "google-ip-forwarding";
-
 /// How many addresses a log line names before it only counts them.
 const NAMED: usize = 20;
 
@@ -49,10 +46,11 @@ pub struct Outcome {
     pub done: Vec<Change>,
     /// Not made.
     pub failures: Vec<Failure>,
+    /// What was made, for the log: a line for each interface on which something was changed.
+    pub lines: Vec<String>,
 }
 
-/// Makes the changes of a plan, in batches, in the network namespace of the calling thread. Logs a line for each
-/// interface on which something was changed, and nothing else.
+/// Makes the changes of a plan, in batches, in the network namespace of the calling thread.
 ///
 /// A route to be removed that is already gone, like one on an interface that went meanwhile, counts neither as done nor
 /// as failure.
@@ -85,9 +83,7 @@ pub fn apply(plan: &Plan) -> Outcome {
             Err(error) => outcome.failures.push(Failure { change, error }),
         }
     }
-    for line in lines(&plan.configured, &outcome.done) {
-        log::info!(target: LOGGER, "{line}");
-    }
+    outcome.lines = lines(&plan.configured, &outcome.done);
     outcome
 }
 
@@ -152,6 +148,8 @@ pub struct Report {
     pub pending: Vec<Pending>,
     /// The addresses that the machine answers to without us.
     pub held: Vec<Held>,
+    /// What was made, for the log: a line for each interface on which something was changed.
+    pub lines: Vec<String>,
 }
 
 impl Report {
@@ -174,12 +172,17 @@ pub fn reconcile(document: &Document, settings: &Settings) -> Result<Report, Net
     }
     let observed: Observed = observe()?;
     let plan = plan(document, settings, &observed);
-    let Outcome { done, failures } = apply(&plan);
+    let Outcome {
+        done,
+        failures,
+        lines,
+    } = apply(&plan);
     Ok(Report {
         done,
         failures,
         problems: plan.problems,
         pending: plan.pending,
         held: plan.held,
+        lines,
     })
 }
