@@ -4,3 +4,4 @@ pub mod agent;
 pub mod legacy;
 pub(crate) mod sandbox;
 pub mod scripts;
+pub mod r#try;

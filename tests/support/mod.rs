@@ -28,6 +28,8 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+pub(crate) mod vm;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
