@@ -156,7 +156,7 @@ fn two_agents_exclude_each_other_and_name_the_lock() {
         let second = attempt([PROGRAM, "agent"]);
         assert!(second.status.success(), "a busy lock is no failure, as with the predecessors");
         let told = String::from_utf8_lossy(&second.stderr).into_owned();
-        assert_eq!(lines_with(&told, &["WARNING", "Exception locking /var/lock/google_accounts.lock. File already locked."]), 1, "{told}");
+        assert_eq!(lines_with(&told, &["WARNING", "Exception locking /var/lock/google_accounts.lock. File already locked by gce-guest (process"]), 1, "{told}");
         assert_eq!(lines_with(&told, &["WARNING", "google_networking.lock"]), 1, "{told}");
         drop(first);
         // The predecessors' daemon, or anything else with their lock, excludes that manager only.

@@ -103,9 +103,9 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
                 managers.push(*manager);
                 locks.push(lock);
             }
-            Err(LockError::Held(path)) => warn!(
+            Err(LockError::Held { path, holder }) => warn!(
                 target: manager.logger(),
-                "Exception locking {}. File already locked. Another agent manages {}; stop it first.",
+                "Exception locking {}. File already locked by {holder}, which manages {}; stop it first.",
                 path.display(),
                 manager.name()
             ),

@@ -381,6 +381,17 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Reads a file of /proc or /sys, whose size is not known before; at most `limit` bytes of it.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_stream(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut contents = Vec::new();
+    File::from(fd).take(limit).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
 /// Replaces a file of the system by its path, in one step. Its directory must be there and under root's control.
 ///
 /// # Errors
