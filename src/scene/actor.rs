@@ -33,13 +33,19 @@ impl Actor {
     /// It cannot be started.
     pub(crate) fn start() -> Result<Self, ProcessError> {
         let (sender, lines) = mpsc::channel();
-        let program = Background::start(&Invocation::new(PROGRAM, ["agent", "--debug"]), move |line| {
-            if let Some(line) = parse(line, Instant::now()) {
-                // After the scene nobody listens.
-                let _ = sender.send(line);
-            }
-        })?;
-        Ok(Self { lines, _program: program })
+        let program = Background::start(
+            &Invocation::new(PROGRAM, ["agent", "--debug"]),
+            move |line| {
+                if let Some(line) = parse(line, Instant::now()) {
+                    // After the scene nobody listens.
+                    let _ = sender.send(line);
+                }
+            },
+        )?;
+        Ok(Self {
+            lines,
+            _program: program,
+        })
     }
 
     /// The next line, unless none comes for so long. `None` as well when the agent has ended.
@@ -55,7 +61,11 @@ impl Actor {
 fn parse(line: &str, at: Instant) -> Option<Line> {
     let (_, rest) = line.split_once(": ")?;
     let (level, text) = rest.split_once(' ')?;
-    Some(Line { at, level: level.to_owned(), text: text.to_owned() })
+    Some(Line {
+        at,
+        level: level.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -66,7 +76,10 @@ mod tests {
     fn log_lines_are_taken_apart() {
         let at = Instant::now();
         let line = parse("google-accounts: WARNING User bob: no: really.", at).unwrap();
-        assert_eq!((line.level.as_str(), line.text.as_str()), ("WARNING", "User bob: no: really."));
+        assert_eq!(
+            (line.level.as_str(), line.text.as_str()),
+            ("WARNING", "User bob: no: really.")
+        );
         assert_eq!(parse("something else", at), None);
     }
 }

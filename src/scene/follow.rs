@@ -37,9 +37,13 @@ pub(super) fn follow(path: &Path, screen: Screen) -> anyhow::Result<()> {
         let _ = news.send(Some(result.map_err(|error| error.to_string())));
     })
     .context("watch the file")?;
-    stage.screen.prose("The agent works on a throw-away copy of this machine. Edit the file; Ctrl-C ends it.");
+    stage.screen.prose(
+        "The agent works on a throw-away copy of this machine. Edit the file; Ctrl-C ends it.",
+    );
     let reaction = stage.settle()?;
-    stage.screen.say(Speaker::Metadata, "the file as it is", None);
+    stage
+        .screen
+        .say(Speaker::Metadata, "the file as it is", None);
     stage.show(&reaction);
     loop {
         match received.recv_timeout(GLANCE) {
@@ -67,7 +71,9 @@ pub(super) fn follow(path: &Path, screen: Screen) -> anyhow::Result<()> {
 fn overhear(stage: &Stage) {
     while let Some(line) = stage.next_line(Duration::ZERO) {
         if line.level != "DEBUG" {
-            stage.screen.say(Speaker::Agent, line.text.trim_end_matches('.'), None);
+            stage
+                .screen
+                .say(Speaker::Agent, line.text.trim_end_matches('.'), None);
         }
     }
 }
@@ -87,7 +93,13 @@ fn compare(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
     match (before, after) {
         _ if before == after => {}
         (Value::Object(before), Value::Object(after)) => {
-            let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            let below = |name: &str| {
+                if path.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{path}/{name}")
+                }
+            };
             for (name, old) in before {
                 match after.get(name) {
                     Some(new) => compare(old, new, &below(name), found),

@@ -51,11 +51,20 @@ pub(crate) fn accompany(command: &[OsString], path: Option<&Path>) -> anyhow::Re
     let signals = Signals::hold().context("hold signals back")?;
     let store = path.map_or_else(|| Ok(Store::example()), file::read)?;
     let stage = Stage::open(Screen::standard_output(true), store)?;
-    let _follower = path.map(|path| file::Follower::start(path, &stage.live, |_| {})).transpose()?;
+    let _follower = path
+        .map(|path| file::Follower::start(path, &stage.live, |_| {}))
+        .transpose()?;
     stage.settle()?;
     let (program, arguments) = command.split_first().context("find the command")?;
-    let program = Program { program, arguments, environment: &[], directory: None };
-    let pid = foreground::start(&program).with_context(|| format!("start {}", program.program.display()))?;
-    let status = foreground::wait_for(pid, &signals, Reap::Program).context("wait for the command")?;
+    let program = Program {
+        program,
+        arguments,
+        environment: &[],
+        directory: None,
+    };
+    let pid = foreground::start(&program)
+        .with_context(|| format!("start {}", program.program.display()))?;
+    let status =
+        foreground::wait_for(pid, &signals, Reap::Program).context("wait for the command")?;
     Ok(ExitCode::from(foreground::exit_status(status)))
 }

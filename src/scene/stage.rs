@@ -29,21 +29,37 @@ impl Stage {
     pub(super) fn open(screen: Screen, store: Store) -> anyhow::Result<Self> {
         let live = Live::new(store);
         let address = SocketAddr::from((METADATA_ADDRESS, 80));
-        let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
         let server = Server::start(listener, &live).context("start the metadata server")?;
         let actor = Actor::start().context("start the agent")?;
-        Ok(Self { screen, live, _server: server, actor })
+        Ok(Self {
+            screen,
+            live,
+            _server: server,
+            actor,
+        })
     }
 
     /// Waits until the agent has done what the present metadata asks for, and returns what it said.
     pub(super) fn settle(&self) -> anyhow::Result<Reaction> {
         let started = Instant::now();
-        let etag = self.live.read(|store| store.etag(&[])).context("find the version of the metadata")?;
-        let mut missing: BTreeSet<&str> = Manager::ALL.iter().map(|manager| manager.name()).collect();
-        let mut reaction = Reaction { lines: Vec::new(), took: Duration::ZERO };
+        let etag = self
+            .live
+            .read(|store| store.etag(&[]))
+            .context("find the version of the metadata")?;
+        let mut missing: BTreeSet<&str> =
+            Manager::ALL.iter().map(|manager| manager.name()).collect();
+        let mut reaction = Reaction {
+            lines: Vec::new(),
+            took: Duration::ZERO,
+        };
         while !missing.is_empty() {
             let Some(line) = self.actor.next(PATIENCE) else {
-                bail!("the agent did not answer the change within {} s", PATIENCE.as_secs());
+                bail!(
+                    "the agent did not answer the change within {} s",
+                    PATIENCE.as_secs()
+                );
             };
             match finished_pass(&line, &etag) {
                 Some(manager) => {
@@ -58,9 +74,16 @@ impl Stage {
     }
 
     /// Puts a value into metadata, waits for the agent, and shows both.
-    pub(super) fn change(&self, what: &str, path: &str, value: impl Into<serde_json::Value>) -> anyhow::Result<()> {
+    pub(super) fn change(
+        &self,
+        what: &str,
+        path: &str,
+        value: impl Into<serde_json::Value>,
+    ) -> anyhow::Result<()> {
         self.screen.say(Speaker::Metadata, what, None);
-        self.live.set(path, value).with_context(|| format!("set {path} in the example metadata"))?;
+        self.live
+            .set(path, value)
+            .with_context(|| format!("set {path} in the example metadata"))?;
         let reaction = self.settle()?;
         self.show(&reaction);
         Ok(())
@@ -71,10 +94,12 @@ impl Stage {
         let last = reaction.lines.len().saturating_sub(1);
         for (index, line) in reaction.lines.iter().enumerate() {
             let took = (index == last).then_some(reaction.took);
-            self.screen.say(Speaker::Agent, line.text.trim_end_matches('.'), took);
+            self.screen
+                .say(Speaker::Agent, line.text.trim_end_matches('.'), took);
         }
         if reaction.lines.is_empty() {
-            self.screen.say(Speaker::Agent, "nothing to do", Some(reaction.took));
+            self.screen
+                .say(Speaker::Agent, "nothing to do", Some(reaction.took));
         }
     }
 
@@ -105,7 +130,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_pass_is_recognised_by_manager_and_version() {
-        let line = |text: &str| Line { at: Instant::now(), level: "DEBUG".into(), text: text.into() };
+        let line = |text: &str| Line {
+            at: Instant::now(),
+            level: "DEBUG".into(),
+            text: text.into(),
+        };
         let pass = line("Pass of accounts for etag 12ab: 3 changes in 40 ms.");
         assert_eq!(finished_pass(&pass, "12ab"), Some("accounts"));
         assert_eq!(finished_pass(&pass, "12"), None);

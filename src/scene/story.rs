@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
+use super::actor::PROGRAM;
 use super::screen::{Screen, Speaker};
 use super::stage::Stage;
 use super::visitor::Visitor;
 use super::witness;
-use super::actor::PROGRAM;
+use crate::scripts::output::Lines;
 use crate::system::processes::stream::stream;
 use crate::system::processes::{self, Invocation};
-use crate::scripts::output::Lines;
 
 /// What the script of the third act says.
 const STARTUP_SCRIPT: &str = "#!/bin/sh\necho \"hello from $(hostname), running as $(id -un)\"\n";
@@ -17,26 +17,41 @@ const STARTUP_SCRIPT: &str = "#!/bin/sh\necho \"hello from $(hostname), running 
 /// Plays it.
 pub(super) fn play(stage: &Stage) -> anyhow::Result<()> {
     let screen = &stage.screen;
-    screen.prose("A throw-away copy of this machine with its own metadata server at 169.254.169.254 and the");
-    screen.prose("real agent in it. Nothing outside changes; Ctrl-C ends it without a trace.");
+    screen.prose("A throw-away copy of this machine, with a metadata server at 169.254.169.254");
+    screen.prose("and the real agent in it. Nothing outside changes; Ctrl-C ends it.");
     stage.settle()?;
     let visitor = Visitor::arrive();
     act(screen, "1. A key for alice appears in metadata");
     let key = format!("alice:{}", visitor.public_key());
-    stage.change("instance/attributes/ssh-keys gets a key for alice", "instance/attributes/ssh-keys", key)?;
-    witness::ask(screen, &["id", "alice"]);
+    stage.change(
+        "instance/attributes/ssh-keys gets a key for alice",
+        "instance/attributes/ssh-keys",
+        key,
+    )?;
+    witness::ask(screen, &["id", "-nG", "alice"]);
     witness::ask(screen, &["cat", "/etc/sudoers.d/google_sudoers"]);
     visitor.log_in(screen);
     act(screen, "2. An address is forwarded to this machine");
     let addresses = serde_json::json!(["203.0.113.10"]);
     let path = "instance/networkInterfaces/0/forwardedIps";
-    stage.change("instance/network-interfaces/0/forwarded-ips gets 203.0.113.10", path, addresses)?;
-    witness::ask(screen, &["ip", "route", "show", "table", "local", "proto", "66"]);
+    stage.change(
+        "instance/network-interfaces/0/forwarded-ips gets 203.0.113.10",
+        path,
+        addresses,
+    )?;
+    witness::ask(
+        screen,
+        &["ip", "route", "show", "table", "local", "proto", "66"],
+    );
     act(screen, "3. The owner has a startup script");
     run_startup_script(stage)?;
     act(screen, "4. Alice's key is taken away");
-    stage.change("instance/attributes/ssh-keys is empty again", "instance/attributes/ssh-keys", "")?;
-    witness::ask(screen, &["id", "alice"]);
+    stage.change(
+        "instance/attributes/ssh-keys is empty again",
+        "instance/attributes/ssh-keys",
+        "",
+    )?;
+    witness::ask(screen, &["id", "-nG", "alice"]);
     witness::ask(screen, &["cat", "/home/alice/.ssh/authorized_keys"]);
     visitor.log_in(screen);
     screen.prose("");
@@ -52,17 +67,30 @@ fn act(screen: &Screen, title: &str) {
 
 /// Puts a script into metadata and runs it as the unit does at boot.
 fn run_startup_script(stage: &Stage) -> anyhow::Result<()> {
-    stage.change("instance/attributes/startup-script gets a script", "instance/attributes/startup-script", STARTUP_SCRIPT)?;
+    stage.change(
+        "instance/attributes/startup-script gets a script",
+        "instance/attributes/startup-script",
+        STARTUP_SCRIPT,
+    )?;
     let started = Instant::now();
     let mut said = Vec::new();
     let mut lines = Lines::default();
     let runner = Invocation::new(PROGRAM, ["scripts", "startup", "--debug"]);
-    stream(&runner, &[("PATH", processes::SEARCH_PATH)], |bytes| lines.take(bytes, |line| said.push(line.to_owned())))?;
+    stream(&runner, &[("PATH", processes::SEARCH_PATH)], |bytes| {
+        lines.take(bytes, |line| said.push(line.to_owned()))
+    })?;
     lines.finish(|line| said.push(line.to_owned()));
     let took = started.elapsed();
-    let shown: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("startup-script: INFO ")).collect();
+    let shown: Vec<&str> = said
+        .iter()
+        .filter_map(|line| line.strip_prefix("startup-script: INFO "))
+        .collect();
     for (index, line) in shown.iter().enumerate() {
-        stage.screen.say(Speaker::Script, line, (index + 1 == shown.len()).then_some(took));
+        stage.screen.say(
+            Speaker::Script,
+            line,
+            (index + 1 == shown.len()).then_some(took),
+        );
     }
     Ok(())
 }

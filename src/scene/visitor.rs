@@ -27,10 +27,15 @@ pub(super) struct Visitor {
 impl Visitor {
     /// Makes a key pair and starts sshd, where both can be had. Without them she only has a key.
     pub(super) fn arrive() -> Self {
-        let can_log_in = ["ssh", "sshd", "ssh-keygen"].iter().all(|program| processes::find(program).is_some());
+        let can_log_in = ["ssh", "sshd", "ssh-keygen"]
+            .iter()
+            .all(|program| processes::find(program).is_some());
         let key = if can_log_in { make_keys() } else { None };
         let sshd = key.as_ref().and_then(|_| start_sshd());
-        Self { public_key: key.unwrap_or_else(|| EXAMPLE_KEY.to_owned()), sshd }
+        Self {
+            public_key: key.unwrap_or_else(|| EXAMPLE_KEY.to_owned()),
+            sshd,
+        }
     }
 
     /// Her public key, as it goes into metadata.
@@ -43,10 +48,23 @@ impl Visitor {
         if self.sshd.is_none() {
             return;
         }
-        let command = if processes::find("sudo").is_some() { "sudo -n id -un" } else { "id -un" };
-        screen.say(Speaker::Machine, &format!("$ ssh alice@localhost {command}"), None);
+        let command = if processes::find("sudo").is_some() {
+            "sudo -n id -un"
+        } else {
+            "id -un"
+        };
+        screen.say(
+            Speaker::Machine,
+            &format!("$ ssh alice@localhost {command}"),
+            None,
+        );
         let started = Instant::now();
-        let options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
+        let options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ];
         let mut arguments = vec!["-F", "/dev/null", "-i", KEY];
         arguments.extend(options.iter().flat_map(|option| ["-o", option]));
         arguments.extend(["alice@127.0.0.1", command]);
@@ -55,14 +73,28 @@ impl Visitor {
             Err(error) => error.to_string().into_bytes(),
         };
         let answer = String::from_utf8_lossy(&answer);
-        screen.say(Speaker::Machine, &format!("  {}", answer.trim()), Some(started.elapsed()));
+        screen.say(
+            Speaker::Machine,
+            &format!("  {}", answer.trim()),
+            Some(started.elapsed()),
+        );
     }
 }
 
 /// Makes both key pairs and returns the line of her public key.
 fn make_keys() -> Option<String> {
     for file in [KEY, HOST_KEY] {
-        let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", "alice@example", "-f", file];
+        let arguments = [
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "alice@example",
+            "-f",
+            file,
+        ];
         processes::run_successfully(&Invocation::new("ssh-keygen", arguments)).ok()?;
     }
     let line = files::read(format!("{KEY}.pub").as_ref(), 4096).ok()??;
@@ -78,7 +110,11 @@ fn start_sshd() -> Option<Background> {
         "UsePAM=no".into(),
     ];
     let mut arguments: Vec<String> = ["-D", "-e", "-f", "/dev/null"].map(String::from).to_vec();
-    arguments.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+    arguments.extend(
+        options
+            .into_iter()
+            .flat_map(|option| ["-o".to_owned(), option]),
+    );
     let (up, is_up) = std::sync::mpsc::channel();
     let sshd = Background::start(&Invocation::new(sshd, arguments), move |line| {
         if line.contains("Server listening") {

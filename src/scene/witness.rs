@@ -5,7 +5,9 @@ use crate::system::processes::{self, Invocation};
 
 /// Runs a command and shows it with what it prints. A program that is not installed is left out.
 pub(super) fn ask(screen: &Screen, words: &[&str]) {
-    let Some((program, arguments)) = words.split_first() else { return };
+    let Some((program, arguments)) = words.split_first() else {
+        return;
+    };
     if processes::find(program).is_none() {
         return;
     }
@@ -15,7 +17,10 @@ pub(super) fn ask(screen: &Screen, words: &[&str]) {
         Ok(finished) => finished.stdout,
         Err(error) => error.to_string().into_bytes(),
     };
-    for line in String::from_utf8_lossy(&answer).lines().filter(|line| !line.trim().is_empty()) {
+    for line in String::from_utf8_lossy(&answer)
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+    {
         screen.say(Speaker::Machine, &format!("  {}", line.trim_end()), None);
     }
 }
