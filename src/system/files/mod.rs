@@ -317,6 +317,16 @@ impl Directory {
         Ok(fs::symlinkat(target, &self.fd, name)?)
     }
 
+    /// What a symbolic link in this directory says.
+    ///
+    /// # Errors
+    /// Those of readlinkat(2); `EINVAL` when it is no link.
+    pub fn read_link(&self, name: &OsStr) -> io::Result<PathBuf> {
+        single_component(name)?;
+        let target = fs::readlinkat(&self.fd, name, Vec::new())?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+    }
+
     /// Removes the temporary files that a killed process left behind for `name`. Returns how many there were.
     ///
     /// # Errors
