@@ -144,12 +144,12 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> (Self, Vec<SyntaxProblem>) {
         let mut reader = Reader::default();
         let body = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        if body.len() != bytes.len() {
+            reader.complain(1, "", SyntaxKind::ByteOrderMark);
+        }
         for (index, line) in physical_lines(body).into_iter().enumerate() {
             let text = String::from_utf8_lossy(line);
             let number = index + 1;
-            if index == 0 && body.len() != bytes.len() {
-                reader.complain(number, &text, SyntaxKind::ByteOrderMark);
-            }
             if matches!(text, std::borrow::Cow::Owned(_)) {
                 reader.complain(number, &text, SyntaxKind::NotUtf8);
             }
