@@ -1,30 +1,96 @@
 //! Command-line definitions: what the user typed, as types. The legacy program names map to the same commands.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The Linux guest environment for Compute Engine.
+use crate::commands::{agent, legacy, sandbox, scripts};
+
+/// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
-#[command(name = "gce-guest", version, disable_help_subcommand = true)]
+#[command(
+    name = "gce-guest",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise documents it."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Keep accounts, SSH keys and forwarded addresses in line with metadata, until told to stop.
+    Agent(agent::Arguments),
+    /// Run the owner's startup or shutdown scripts.
+    Scripts(scripts::Arguments),
+    /// An empty sandbox, for tests.
+    #[command(hide = true)]
+    Sandbox(sandbox::Arguments),
+    #[command(hide = true)]
+    SandboxEnter(sandbox::StageArguments),
+    #[command(hide = true)]
+    SandboxInit(sandbox::StageArguments),
+}
 
 /// Runs the command that the arguments name and returns its exit status.
+///
+/// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let name = arguments
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .and_then(|name| name.to_str());
+    if let Some(role) = name.and_then(legacy::role) {
+        return legacy::run(role, arguments);
+    }
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => match cli.command {},
-        Err(error) => {
-            let status = u8::try_from(error.exit_code()).unwrap_or(2);
-            // A closed standard output is no reason to fail differently.
-            let _ = error.print();
-            ExitCode::from(status)
-        }
+        Ok(cli) => match cli.command {
+            Command::Agent(arguments) => conclude(agent::run(&arguments)),
+            Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Sandbox(arguments) => sandbox::run(arguments),
+            Command::SandboxEnter(arguments) => sandbox::enter(&arguments),
+            Command::SandboxInit(arguments) => sandbox::init(&arguments),
+        },
+        Err(error) => refuse(&error),
+    }
+}
+
+/// The exit status of a command; an error is told on standard error.
+pub(crate) fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        tell(&format!("gce-guest: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints what the parser of the arguments says: help and version are no failure.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    // A closed standard output is no reason to fail differently.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// One line on standard error, for the person who typed the command.
+#[expect(clippy::print_stderr, reason = "the command line speaks to a person")]
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,1 +1,15 @@
-//! Accounts and SSH keys: observe, plan (pure), apply.
+//! Accounts and SSH keys: the users that metadata asks for, with their keys and their sudo right, and nobody else's.
+//!
+//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands` and `plan` are pure. `observe` reads the machine,
+//! `home` works inside home directories with their owners' credentials, `apply` acts.
+
+pub mod apply;
+pub mod authorized_keys;
+pub mod commands;
+pub mod home;
+pub mod keys;
+pub mod ledger;
+pub mod names;
+pub mod observe;
+pub mod plan;
+pub mod sudoers;

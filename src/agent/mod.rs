@@ -1,1 +1,369 @@
-//! The agent loop: sources of events, managers, reports, readiness.
+//! The agent loop: sources of events on one channel, managers in slots of their own, reports back on the same channel.
+//!
+//! Level-triggered: whatever the event, a manager gets the whole latest document and compares it with the machine. The
+//! loop itself never waits for anything but the channel, so a signal is answered at once.
+
+pub mod conditions;
+pub mod managers;
+pub mod report;
+pub mod slot;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use log::{debug, error, info, warn};
+
+use self::conditions::{Conditions, Edge};
+use self::managers::Manager;
+use self::report::{Input, Report};
+use self::slot::Slot;
+use crate::config::{self, Settings};
+use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
+use crate::network;
+use crate::system::locks::{FileLock, LockError};
+use crate::system::notify::ServiceManager;
+use crate::system::root::Root;
+use crate::system::{files, signals};
+
+/// The agent's own logger name.
+const LOGGER: &str = "gce-guest";
+
+/// How long until a lost subscription to network events is tried again.
+const MONITOR_RETRY: Duration = Duration::from_secs(10);
+
+/// What the agent is to do.
+#[derive(Debug)]
+pub struct Options {
+    /// The managers that run.
+    pub managers: Vec<Manager>,
+    /// Where the metadata server is.
+    pub client: Client,
+    /// The root of the configuration.
+    pub root: Root,
+    /// The value of `NOTIFY_SOCKET`.
+    pub notify_socket: Option<OsString>,
+}
+
+/// What can happen.
+enum Event {
+    /// Metadata has changed, or the watch came round without a change.
+    Metadata(Arc<Document>, String),
+    /// A signal.
+    Signal(signals::Request),
+    /// The machine's network has changed under us.
+    NetworkChanged,
+    /// A manager has finished a pass.
+    Report(Manager, Report, Duration),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A thread, a signal handler or a lock file cannot be made. A lock that is held by another process is no error: that
+/// manager is left out, and with none left the agent ends with status 0, as the predecessors do (spec/core.md 1).
+pub fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let (managers, _locks) = lock(&options.managers)?;
+    if managers.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (events, received) = mpsc::channel();
+    let service_manager = ServiceManager::new(options.notify_socket.as_deref());
+    let signal_events = events.clone();
+    signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok())
+        .context("watch for signals")?;
+    watch_metadata(&options.client, events.clone())?;
+    if managers.contains(&Manager::Network) {
+        watch_network(events.clone())?;
+    }
+    let mut agent = Agent::new(options.root, &managers, &events)?;
+    info!(target: LOGGER, "gce-guest {} watches metadata for {}.", env!("CARGO_PKG_VERSION"), agent.names());
+    tell(&service_manager, "READY=1");
+    while agent.handle(&received) {}
+    tell(&service_manager, "STOPPING=1");
+    info!(target: LOGGER, "Stopped.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the lock of every manager; those whose lock another process holds are left out with a warning.
+fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
+    let (mut managers, mut locks) = (Vec::new(), Vec::new());
+    for manager in wanted {
+        let path = std::path::Path::new(manager.lock());
+        if let Some(directory) = path.parent() {
+            files::create_directories(directory, 0o755)
+                .with_context(|| format!("create {}", directory.display()))?;
+        }
+        match FileLock::try_take(path) {
+            Ok(lock) => {
+                managers.push(*manager);
+                locks.push(lock);
+            }
+            Err(LockError::Held(path)) => warn!(
+                target: manager.logger(),
+                "Exception locking {}. File already locked. Another agent manages {}; stop it first.",
+                path.display(),
+                manager.name()
+            ),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((managers, locks))
+}
+
+fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
+    let watcher = Watcher::new(client, watch::Settings::document().logged_as(LOGGER));
+    let watch = move || {
+        watcher.run(|update: &Update| {
+            let event = Event::Metadata(
+                Arc::new(update.value.clone()),
+                update.etag.as_str().to_owned(),
+            );
+            events.send(event).map_err(|_| "the agent has ended")
+        });
+    };
+    std::thread::Builder::new()
+        .name("metadata".into())
+        .spawn(watch)
+        .context("start the metadata thread")?;
+    Ok(())
+}
+
+/// What the loop remembers of a manager.
+struct Managed {
+    slot: Slot,
+    /// How many passes in a row have failed.
+    failures: u32,
+    /// When it wants another pass whatever happens.
+    again_at: Option<Instant>,
+}
+
+struct Agent {
+    root: Root,
+    managers: BTreeMap<Manager, Managed>,
+    latest: Option<Input>,
+    /// The settings in force, and the part of the configuration in metadata that they were read with.
+    settings: Option<(Option<String>, Arc<Settings>)>,
+    conditions: Conditions,
+    backoff: Backoff,
+}
+
+impl Agent {
+    fn new(root: Root, managers: &[Manager], events: &Sender<Event>) -> anyhow::Result<Self> {
+        let mut managed = BTreeMap::new();
+        for manager in managers.iter().copied() {
+            let events = events.clone();
+            let done = move |report, took| {
+                // A loop that has ended wants no reports any more.
+                let _ = events.send(Event::Report(manager, report, took));
+            };
+            let slot = Slot::start(manager.name(), manager.work(), done)
+                .with_context(|| format!("start the {} thread", manager.name()))?;
+            managed.insert(
+                manager,
+                Managed {
+                    slot,
+                    failures: 0,
+                    again_at: None,
+                },
+            );
+        }
+        Ok(Self {
+            root,
+            managers: managed,
+            latest: None,
+            settings: None,
+            conditions: Conditions::default(),
+            backoff: Backoff::default(),
+        })
+    }
+
+    fn names(&self) -> String {
+        self.managers
+            .keys()
+            .map(|manager| manager.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Waits for one event and handles it; `false` to stop.
+    fn handle(&mut self, received: &Receiver<Event>) -> bool {
+        let due = self
+            .managers
+            .values()
+            .filter_map(|managed| managed.again_at)
+            .min();
+        let event = match due {
+            None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => received.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Ok(Event::Signal(signals::Request::Stop)) | Err(RecvTimeoutError::Disconnected) => {
+                return false;
+            }
+            Ok(Event::Signal(signals::Request::Reload)) => {
+                info!(target: LOGGER, "Reading the configuration again.");
+                self.settings = None;
+                if let Some(latest) = self.latest.take() {
+                    self.take_document(latest.document, latest.etag);
+                }
+            }
+            Ok(Event::Metadata(document, etag)) => {
+                debug!(target: LOGGER, "Metadata with etag {etag}.");
+                self.take_document(document, etag.into());
+            }
+            Ok(Event::NetworkChanged) => self.give(Manager::Network),
+            Ok(Event::Report(manager, report, took)) => self.take_report(manager, report, took),
+            Err(RecvTimeoutError::Timeout) => self.give_due(),
+        }
+        true
+    }
+
+    fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
+        let metadata_config = config::metadata_config(&document).map(String::from);
+        let settings = match &self.settings {
+            Some((from, settings)) if *from == metadata_config => Arc::clone(settings),
+            _ => self.load_settings(metadata_config),
+        };
+        self.latest = Some(Input {
+            document,
+            etag,
+            settings,
+        });
+        for manager in self.managers.keys().copied().collect::<Vec<_>>() {
+            self.give(manager);
+        }
+    }
+
+    /// Reads the configuration: at the start, on SIGHUP, and when the part of it in metadata changes. Files that are
+    /// being edited are not followed; the predecessors read them at their start only.
+    fn load_settings(&mut self, metadata_config: Option<String>) -> Arc<Settings> {
+        let loaded = config::load(&self.root, metadata_config.as_deref());
+        let found = loaded
+            .warnings
+            .iter()
+            .map(|warning| (warning.to_string(), warning.to_string()))
+            .collect();
+        self.log_conditions("configuration", LOGGER, found);
+        let settings = Arc::new(loaded.settings);
+        self.settings = Some((metadata_config, Arc::clone(&settings)));
+        settings
+    }
+
+    fn give(&mut self, manager: Manager) {
+        if let (Some(managed), Some(input)) = (self.managers.get_mut(&manager), &self.latest) {
+            managed.again_at = None;
+            managed.slot.give(input.clone());
+        }
+    }
+
+    fn give_due(&mut self) {
+        let now = Instant::now();
+        let is_due = |managed: &Managed| managed.again_at.is_some_and(|at| at <= now);
+        let due: Vec<Manager> = self
+            .managers
+            .iter()
+            .filter(|(_, managed)| is_due(managed))
+            .map(|(manager, _)| *manager)
+            .collect();
+        for manager in due {
+            self.give(manager);
+        }
+    }
+
+    fn take_report(&mut self, manager: Manager, report: Report, took: Duration) {
+        for change in &report.changes {
+            info!(target: manager.changes_logger(), "{}.", sentence(change));
+        }
+        let failed = !report.failures.is_empty();
+        let count = report.changes.len();
+        let found = report.problems.into_iter().chain(report.failures).collect();
+        self.log_conditions(manager.name(), manager.logger(), found);
+        let (name, etag, took) = (
+            manager.name(),
+            report.etag.as_deref().unwrap_or("?"),
+            took.as_millis(),
+        );
+        debug!(target: manager.logger(), "Pass of {name} for etag {etag}: {count} changes in {took} ms.");
+        let Some(managed) = self.managers.get_mut(&manager) else {
+            return;
+        };
+        managed.failures = if failed {
+            managed.failures.saturating_add(1)
+        } else {
+            0
+        };
+        let retry = failed.then(|| self.backoff.delay(managed.failures, fastrand::f64()));
+        let again_in = [retry, report.again_in].into_iter().flatten().min();
+        managed.again_at = again_in.and_then(|after| Instant::now().checked_add(after));
+    }
+
+    fn log_conditions(
+        &mut self,
+        source: &'static str,
+        logger: &str,
+        found: BTreeMap<String, String>,
+    ) {
+        for edge in self.conditions.update(source, found, Instant::now()) {
+            match edge {
+                Edge::Began(text) => warn!(target: logger, "{}.", sentence(&text)),
+                Edge::Lasts(text, times) => {
+                    warn!(target: logger, "{} (found {times} times more).", sentence(&text));
+                }
+                Edge::Ended(text) => info!(target: logger, "No longer: {text}."),
+            }
+        }
+    }
+}
+
+/// Wakes the loop when the machine's network has changed. Without a subscription the watch comes round every minute all
+/// the same, so a failure is told and costs the promptness only.
+fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
+    let watch = move || {
+        loop {
+            match network::Monitor::open() {
+                Ok(monitor) => {
+                    for change in monitor {
+                        if let Err(error) = change {
+                            warn!(target: LOGGER, "Lost the kernel's network events, subscribing again: {error}");
+                            break;
+                        }
+                        if events.send(Event::NetworkChanged).is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => {
+                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}")
+                }
+            }
+            std::thread::sleep(MONITOR_RETRY);
+            if events.send(Event::NetworkChanged).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("netlink".into())
+        .spawn(watch)
+        .context("start the netlink thread")?;
+    Ok(())
+}
+
+fn tell(service_manager: &ServiceManager, state: &str) {
+    if let Err(error) = service_manager.notify(state) {
+        error!(target: LOGGER, "Cannot tell the service manager {state}: {error}");
+    }
+}
+
+/// The text with a capital letter at its beginning.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
+}

@@ -1,7 +1,7 @@
 //! The typed metadata document: what the program reads of the server's answer, and nothing else.
 //!
 //! Unknown fields are ignored, and "absent", "malformed" and "empty" are kept apart: half an answer must never look like
-//! "no users", or a hiccup of the server would lock everybody out.
+//! "no users", or a hiccup of the server would lock everybody out. [`crate::metadata::parse`] makes it of JSON.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,10 @@ pub struct Document {
     pub instance: Instance,
     /// Everything below `project/`.
     pub project: Project,
+    /// `universe.universeDomain`: `googleapis.com`, or that of a sovereign cloud.
+    pub universe_domain: Presence<String>,
+    /// What could not be read, one line each: the field and what is in its place, never the value itself.
+    pub problems: Vec<String>,
 }
 
 /// Everything below `instance/` that the program reads.
@@ -46,14 +50,26 @@ pub struct Instance {
     pub attributes: Presence<Attributes>,
     /// `id`, in decimal.
     pub id: Presence<String>,
+    /// `name`: the first label of the host name.
+    pub name: Presence<String>,
     /// `hostname`, fully qualified.
     pub hostname: Presence<String>,
+    /// The last component of `zone`.
+    pub zone: Presence<String>,
     /// The last component of `machineType`.
     pub machine_type: Presence<String>,
     /// `networkInterfaces`, in the order of the answer: index 0 is the primary.
+    ///
+    /// An entry that cannot be read keeps its place with an empty [`NetworkInterface::mac`], which no interface has.
     pub network_interfaces: Presence<Vec<NetworkInterface>>,
+    /// `vlanNetworkInterfaces`, in the order of parent and VLAN id (spec/beyond.md 7.10).
+    pub vlan_network_interfaces: Presence<Vec<VlanInterface>>,
     /// `virtualClock.driftToken`, a number or a string in the answer.
     pub drift_token: Presence<String>,
+    /// `maintenanceEvent`: `NONE`, `MIGRATE_ON_HOST_MAINTENANCE`, `TERMINATE_ON_HOST_MAINTENANCE`.
+    pub maintenance_event: Presence<String>,
+    /// `preempted`.
+    pub preempted: Presence<bool>,
 }
 
 /// Everything below `project/` that the program reads.
@@ -86,4 +102,25 @@ pub struct NetworkInterface {
     pub dhcpv6_refresh: Option<String>,
     /// `mtu` in bytes.
     pub mtu: Option<u32>,
+}
+
+/// One VLAN interface of the instance (spec/beyond.md 7.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VlanInterface {
+    /// The index of its parent among the network interfaces.
+    pub parent: usize,
+    /// The VLAN id, 1 to 4094.
+    pub vlan: u16,
+    /// The MAC address, as it is in the answer.
+    pub mac: String,
+    /// `mtu` in bytes.
+    pub mtu: Option<u32>,
+    /// The IPv4 address; empty without one.
+    pub ip: String,
+    /// The IPv6 addresses.
+    pub ipv6: Vec<String>,
+    /// The IPv4 gateway; empty without one.
+    pub gateway: String,
+    /// The IPv6 gateway; empty without one.
+    pub gateway_ipv6: String,
 }

@@ -1,1 +1,21 @@
 //! Forwarded addresses and interfaces: observe, plan (pure), apply.
+//!
+//! The machine shall answer to the addresses that the load balancer, alias ranges and protocol forwarding send to it.
+//! For each of them a route of type local is in the kernel's local table (spec/core.md 8.6); the routing protocol id
+//! marks which of those routes are ours. No address is ever put on an interface, and no route of anybody else touched.
+//!
+//! [`reconcile()`] is one whole pass. Its parts are public: [`observe()`] reads the machine, [`plan()`] decides and is
+//! pure, [`apply()`] acts through `system::netlink`. [`Monitor`] says when a new pass is worth while.
+
+mod apply;
+pub mod interfaces;
+mod monitor;
+mod observe;
+mod plan;
+pub mod routes;
+
+pub use apply::{Failure, Outcome, Report, apply, reconcile};
+pub use monitor::Monitor;
+pub use observe::{InterfaceError, Observed, interface_by_mac, observe};
+pub use plan::{Action, Change, Held, Interface, Pending, Plan, Reason, plan};
+pub use routes::{Origin, Problem};

@@ -134,6 +134,24 @@ impl Directory {
         Ok((directory, made))
     }
 
+    /// Makes a directory inside this one for somebody else: it is theirs from the moment it has its mode.
+    ///
+    /// # Errors
+    /// Those of mkdirat(2), openat(2), fchown(2) and fchmod(2).
+    pub fn create_directory_for(
+        &self,
+        name: &OsStr,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    ) -> io::Result<()> {
+        single_component(name)?;
+        fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700))?;
+        let made = self.open_directory(name)?;
+        fs::fchown(&made.fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        made.set_mode(mode)
+    }
+
     /// The path it was opened by, for messages only.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -249,7 +267,7 @@ impl Directory {
             None => attributes.label.clone(),
         };
         if let Some(label) = label {
-            set_label(file.as_fd(), &label)?;
+            set_label(&file, &label)?;
         }
         Ok(fs::fsync(&file)?)
     }
@@ -275,6 +293,28 @@ impl Directory {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes an empty directory inside this one. Returns whether there was one.
+    ///
+    /// # Errors
+    /// Those of unlinkat(2) but `ENOENT`.
+    pub fn remove_directory(&self, name: &OsStr) -> io::Result<bool> {
+        single_component(name)?;
+        match fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a symbolic link that says `target`, whatever that is.
+    ///
+    /// # Errors
+    /// Those of symlinkat(2); `EEXIST` when there is an entry of that name.
+    pub fn create_link(&self, name: &OsStr, target: &Path) -> io::Result<()> {
+        single_component(name)?;
+        Ok(fs::symlinkat(target, &self.fd, name)?)
     }
 
     /// Removes the temporary files that a killed process left behind for `name`. Returns how many there were.
@@ -379,6 +419,48 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
     }
 }
 
+/// A directory of our own that nobody else can enter, removed with what is in it when this is dropped.
+#[derive(Debug)]
+pub struct PrivateDirectory {
+    parent: Directory,
+    directory: Directory,
+    name: OsString,
+}
+
+impl PrivateDirectory {
+    /// Makes a directory with mode 0700 and a random name after `prefix`, inside a present one.
+    ///
+    /// # Errors
+    /// Those of open(2) and mkdirat(2).
+    pub fn create(parent: &Path, prefix: &str) -> io::Result<Self> {
+        let parent = Directory::open(parent)?;
+        let name = OsString::from(format!("{prefix}{:016x}", fastrand::u64(..)));
+        fs::mkdirat(&parent.fd, &name, Mode::from_raw_mode(0o700))?;
+        let directory = parent.open_directory(&name)?;
+        Ok(Self {
+            parent,
+            directory,
+            name,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        // Best effort: what a script has put beside itself, a directory say, stays, and so does the directory then.
+        for name in self.directory.names().unwrap_or_default() {
+            let _ = self.directory.remove(&name);
+        }
+        let _ = self.parent.remove_directory(&self.name);
+    }
+}
+
 /// The SELinux context of an open file, where the file system keeps one.
 fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut buffer = [0_u8; 256];
@@ -387,7 +469,7 @@ fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
 }
 
 /// Sets the SELinux context of an open file; a file system without labels is no error.
-fn set_label(fd: BorrowedFd<'_>, label: &[u8]) -> io::Result<()> {
+pub(super) fn set_label(fd: impl AsFd, label: &[u8]) -> io::Result<()> {
     match fs::fsetxattr(fd, SELINUX_XATTR, label, XattrFlags::empty()) {
         Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
         Err(error) => Err(error.into()),

@@ -79,7 +79,9 @@ impl Log for Sinks {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        // Logger names have a dash and Rust modules cannot: what libraries say is of interest from WARNING up.
+        let of_a_library = !record.target().contains('-') && record.level() > Level::Warn;
+        if of_a_library || !self.enabled(record.metadata()) {
             return;
         }
         let line = line(record);

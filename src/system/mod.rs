@@ -3,9 +3,20 @@
 //! Only this room contains `unsafe` (one call per wrapper, each with its contract), opens or writes files, runs programs,
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
+pub mod credentials;
+pub mod environment;
 pub mod files;
+pub mod foreground;
 pub mod locks;
 pub mod log;
+pub mod mounts;
+pub mod namespaces;
+pub mod netlink;
+pub mod notify;
+pub mod permissions;
 pub mod processes;
 pub mod root;
+pub mod selinux;
+pub mod signals;
 pub mod time;
+pub mod users;

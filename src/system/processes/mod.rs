@@ -2,6 +2,9 @@
 //!
 //! Never a shell. What a program prints is kept up to a limit and drained past it, so that no program blocks on us.
 
+pub mod background;
+pub mod stream;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -1,0 +1,188 @@
+//! Carrying out a plan: the only place in this room that acts, through `system`.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::keys::Source;
+use super::ledger::{self, Ledger};
+use super::plan::{MachineChange, Plan, UserChange, UserPlan};
+use super::{commands, home, observe, sudoers};
+use crate::config::settings;
+use crate::system::files::{self, Attributes};
+use crate::system::{processes, users};
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What was changed, in words, in order.
+    pub changes: Vec<Change>,
+    /// What failed: the user (or what else), and why. Everything else was done.
+    pub failures: Vec<(String, anyhow::Error)>,
+}
+
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done, as a sentence without its full stop.
+    pub what: String,
+    /// The metadata key that wanted it, where there is one.
+    pub cause: Option<Source>,
+}
+
+/// Carries out a plan. A failing change costs its user; the ledger says afterwards what is true.
+#[must_use]
+pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
+    let mut outcome = Outcome::default();
+    for change in &plan.machine {
+        match change_machine(*change, settings) {
+            Ok(what) => outcome.changes.push(Change {
+                what: what.into(),
+                cause: None,
+            }),
+            Err(error) => outcome.failures.push(("sudo".into(), error)),
+        }
+    }
+    let mut ledger = plan.ledger.clone();
+    let creations = plan
+        .users
+        .iter()
+        .filter(|user| matches!(user.changes.first(), Some(UserChange::Create { .. })));
+    ledger
+        .creating
+        .extend(creations.map(|user| user.name.clone()));
+    if !ledger.creating.is_empty()
+        && let Err(error) = record(&ledger)
+    {
+        outcome.failures.push(("ledger".into(), error));
+        return outcome;
+    }
+    for user in &plan.users {
+        match change_user(user, settings, &mut outcome.changes) {
+            Ok(()) => {
+                ledger.creating.remove(&user.name);
+                match user.record {
+                    Some(record) => ledger.users.insert(user.name.clone(), record),
+                    None => ledger.users.remove(&user.name),
+                };
+            }
+            Err(error) => {
+                // A failed creation that left no account is nothing to remember.
+                if matches!(users::user(&user.name), Ok(None)) {
+                    ledger.creating.remove(&user.name);
+                }
+                outcome.failures.push((user.name.clone(), error));
+            }
+        }
+    }
+    if let Err(error) = record(&ledger) {
+        outcome.failures.push(("ledger".into(), error));
+    }
+    outcome
+}
+
+fn change_machine(
+    change: MachineChange,
+    settings: &settings::Accounts,
+) -> anyhow::Result<&'static str> {
+    match change {
+        MachineChange::CreateSudoersGroup => {
+            processes::run_successfully(&commands::create_sudoers_group(settings))?;
+            Ok("created the group google-sudoers")
+        }
+        MachineChange::WriteSudoersRule => {
+            let path = Path::new(sudoers::DIRECTORY).join(sudoers::FILE);
+            let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
+            files::replace(&path, sudoers::RULE.as_bytes(), &attributes)
+                .with_context(|| format!("write {}", path.display()))?;
+            Ok("wrote the sudo rule of google-sudoers")
+        }
+    }
+}
+
+/// Makes one user's changes in order and stops at the first that fails; what was done before it is told all the same.
+fn change_user(
+    user: &UserPlan,
+    settings: &settings::Accounts,
+    done: &mut Vec<Change>,
+) -> anyhow::Result<()> {
+    let name = &user.name;
+    for change in &user.changes {
+        let what = match change {
+            UserChange::Create { groups } => {
+                for command in commands::create(settings, name, groups) {
+                    processes::run_successfully(&command)?;
+                }
+                format!("created user {name} with sudo, groups {}", listed(groups))
+            }
+            UserChange::GiveSudo => {
+                processes::run_successfully(&commands::give_sudo(settings, name))?;
+                format!("added user {name} to google-sudoers")
+            }
+            UserChange::TakeSudo => {
+                processes::run_successfully(&commands::take_sudo(settings, name))?;
+                format!("removed user {name} from google-sudoers")
+            }
+            UserChange::SetKeys { keys } => {
+                let account = account(name)?;
+                if account.never_logs_in() {
+                    continue;
+                }
+                home::write(&account, keys)?;
+                match keys.len() {
+                    0 => format!("removed our keys of user {name}, others stay"),
+                    1 => format!("wrote 1 key of user {name} to authorized_keys"),
+                    count => format!("wrote {count} keys of user {name} to authorized_keys"),
+                }
+            }
+            UserChange::RemoveKeysFile => {
+                home::remove(&account(name)?)?;
+                format!("removed the authorized_keys of user {name}")
+            }
+            UserChange::Delete => {
+                processes::run_successfully(&commands::delete(settings, name))?;
+                format!("deleted user {name}")
+            }
+        };
+        done.push(Change {
+            what,
+            cause: user.cause,
+        });
+    }
+    Ok(())
+}
+
+fn account(name: &str) -> anyhow::Result<super::plan::Account> {
+    match users::user(name).with_context(|| format!("look up user {name}"))? {
+        Some(user) => Ok(observe::account(&user)),
+        None => bail!("the account does not exist although the commands that create it succeeded"),
+    }
+}
+
+fn listed(groups: &[String]) -> String {
+    if groups.is_empty() {
+        "none".into()
+    } else {
+        groups.join(",")
+    }
+}
+
+/// Writes what differs of the ledger's two files.
+fn record(ledger: &Ledger) -> anyhow::Result<()> {
+    let directory = files::create_directories(Path::new(ledger::DIRECTORY), 0o755)
+        .with_context(|| format!("create {}", ledger::DIRECTORY))?;
+    let parts = [
+        (ledger::RECORDS_FILE, ledger.format_records()),
+        (ledger::NAMES_FILE, ledger.format_names()),
+    ];
+    for (name, contents) in parts {
+        let present = directory
+            .read(name.as_ref(), u64::MAX - 1)
+            .unwrap_or_default();
+        if present.unwrap_or_default() != contents {
+            let written = directory.replace(name.as_ref(), &contents, &Attributes::mode(0o600));
+            written.with_context(|| format!("write {}/{name}", ledger::DIRECTORY))?;
+        }
+    }
+    Ok(())
+}

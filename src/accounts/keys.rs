@@ -1,0 +1,538 @@
+//! From the metadata text to keys per user. Pure: the time is an argument.
+//!
+//! A total parser: a line that cannot be understood costs that line (spec/core.md 6.3, 6.4; spec/beyond.md 5).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::names::{self, NameError};
+use crate::metadata::document::{Attributes, Document, Presence};
+
+/// Where a line of keys stands in metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The instance attribute `sshKeys`, which hides the project's keys.
+    InstanceLegacy,
+    /// The instance attribute `ssh-keys`.
+    Instance,
+    /// The project attribute `ssh-keys`.
+    Project,
+    /// The project attribute `sshKeys`.
+    ProjectLegacy,
+}
+
+impl Source {
+    /// The metadata key, as a person would look it up.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::InstanceLegacy => "instance/attributes/sshKeys",
+            Self::Instance => "instance/attributes/ssh-keys",
+            Self::Project => "project/attributes/ssh-keys",
+            Self::ProjectLegacy => "project/attributes/sshKeys",
+        }
+    }
+}
+
+/// A public key of a user, as its line in `authorized_keys` shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The whole line, without the user's name before it and without a line end.
+    pub line: String,
+    /// When it ceases to be valid; `None` for a key without expiry.
+    pub expires: Option<Timestamp>,
+    /// Where it stands in metadata.
+    pub source: Source,
+}
+
+/// What metadata says about keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredKeys {
+    /// The valid keys of every user, in the order of metadata.
+    pub users: BTreeMap<String, Vec<Key>>,
+    /// Lines that were refused.
+    pub problems: Vec<Problem>,
+    /// Whether every source could be read. Otherwise a user who is not listed may still be wanted.
+    pub complete: bool,
+}
+
+impl DesiredKeys {
+    /// The next moment at which a key expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.users
+            .values()
+            .flatten()
+            .filter_map(|key| key.expires)
+            .min()
+    }
+}
+
+/// A line that was refused, named without any key material.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The metadata key.
+    pub source: Source,
+    /// The line number in it, from 1.
+    pub line: usize,
+    /// The name before the colon, if there is a proper one.
+    pub user: Option<String>,
+    /// Why it was refused.
+    pub reason: LineError,
+}
+
+/// Why a line of keys is refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineError {
+    /// No colon.
+    #[error("there is no ':' between a user name and a key")]
+    Incomplete,
+    /// The part before the colon.
+    #[error("the user name is not usable: {0}")]
+    Name(NameError),
+    /// A control character, which could forge lines of `authorized_keys`.
+    #[error("the key contains a control character")]
+    Control,
+    /// No key type that sshd knows.
+    #[error("there is no SSH public key after the user name")]
+    NotAKey,
+    /// `google-ssh` and no readable `expireOn` after it: fails closed (SEC 3).
+    #[error(
+        "the key is a temporary one (google-ssh) whose expireOn cannot be read, so it counts as expired"
+    )]
+    UnreadableExpiry,
+    /// Past its time. Expected, not a fault of the line.
+    #[error("the key has expired")]
+    Expired,
+}
+
+/// The key types that OpenSSH knows, without the suffix of certificates.
+const KEY_TYPES: [&str; 8] = [
+    "ssh-rsa",
+    "ssh-dss",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// Reads all keys that metadata wants on this instance at `now` (spec/core.md 6.3).
+#[must_use]
+pub fn desired(document: &Document, now: Timestamp) -> DesiredKeys {
+    let mut desired = DesiredKeys {
+        complete: true,
+        ..DesiredKeys::default()
+    };
+    let (instance, project) = (&document.instance.attributes, &document.project.attributes);
+    let mut sources = vec![
+        (Source::InstanceLegacy, instance, "sshKeys"),
+        (Source::Instance, instance, "ssh-keys"),
+    ];
+    if !project_keys_blocked(instance) {
+        sources.extend([
+            (Source::Project, project, "ssh-keys"),
+            (Source::ProjectLegacy, project, "sshKeys"),
+        ]);
+    }
+    for (source, attributes, name) in sources {
+        match attributes {
+            Presence::Present(attributes) => {
+                read_lines(
+                    attributes.get(name).map_or("", String::as_str),
+                    source,
+                    now,
+                    &mut desired,
+                );
+            }
+            Presence::Absent | Presence::Malformed(_) => desired.complete = false,
+        }
+    }
+    desired
+}
+
+/// Whether the instance hides the project's keys: by `block-project-ssh-keys`, or by the legacy `sshKeys`.
+fn project_keys_blocked(instance: &Presence<Attributes>) -> bool {
+    let value = |name: &str| {
+        instance
+            .present()
+            .and_then(|attributes| attributes.get(name))
+            .map_or("", String::as_str)
+    };
+    !value("sshKeys").is_empty()
+        || matches!(
+            value("block-project-ssh-keys")
+                .to_ascii_lowercase()
+                .as_str(),
+            "true" | "t" | "1"
+        )
+}
+
+fn read_lines(text: &str, source: Source, now: Timestamp, desired: &mut DesiredKeys) {
+    for (index, line) in text.split('\n').enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        match read_line(line, source, now) {
+            Ok((user, key)) => {
+                let keys = desired.users.entry(user).or_default();
+                if !keys.iter().any(|present| present.line == key.line) {
+                    keys.push(key);
+                }
+            }
+            Err(reason) => {
+                let user = line
+                    .split_once(':')
+                    .map(|(name, _)| name.trim())
+                    .filter(|name| names::check(name).is_ok());
+                let user = user.map(String::from);
+                desired.problems.push(Problem {
+                    source,
+                    line: index + 1,
+                    user,
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+fn read_line(line: &str, source: Source, now: Timestamp) -> Result<(String, Key), LineError> {
+    let (name, key) = line.split_once(':').ok_or(LineError::Incomplete)?;
+    let (name, key) = (name.trim(), key.trim());
+    names::check(name).map_err(LineError::Name)?;
+    if key
+        .chars()
+        .any(|character| character.is_control() && character != '\t')
+    {
+        return Err(LineError::Control);
+    }
+    let comment = comment_of(key).ok_or(LineError::NotAKey)?;
+    let expires = expiry(comment)?;
+    if expires.is_some_and(|expires| now > expires) {
+        return Err(LineError::Expired);
+    }
+    Ok((
+        name.to_owned(),
+        Key {
+            line: key.to_owned(),
+            expires,
+            source,
+        },
+    ))
+}
+
+/// The comment of a key line, in which options may stand before the type; `None` when it is no key (SEC 4).
+fn comment_of(key: &str) -> Option<&str> {
+    let (first, rest) = split_word(key);
+    if is_key_type(first) {
+        return key_comment(first, rest);
+    }
+    let (_, rest) = split_options(key)?;
+    let (kind, rest) = split_word(rest);
+    if is_key_type(kind) {
+        key_comment(kind, rest)
+    } else {
+        None
+    }
+}
+
+/// What follows the base64 part, if that part really is a key of the type before it.
+fn key_comment<'a>(kind: &str, rest: &'a str) -> Option<&'a str> {
+    let (blob, comment) = split_word(rest);
+    holds_type(blob, kind).then_some(comment)
+}
+
+fn is_key_type(word: &str) -> bool {
+    let without_suffix = |kind: &str| kind.strip_suffix("-cert-v01@openssh.com").map(String::from);
+    let plain = without_suffix(word).unwrap_or_else(|| word.to_owned());
+    KEY_TYPES.iter().any(|kind| {
+        *kind == plain || kind.strip_suffix("@openssh.com") == Some(plain.as_str()) && plain != word
+    })
+}
+
+/// The first word and what follows the blanks after it.
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start_matches([' ', '\t']);
+    match text.find([' ', '\t']) {
+        Some(end) => (&text[..end], text[end..].trim_start_matches([' ', '\t'])),
+        None => (text, ""),
+    }
+}
+
+/// The options before a key type (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"): no blanks but inside double quotes.
+fn split_options(text: &str) -> Option<(&str, &str)> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ' ' | '\t' if !quoted => {
+                return Some((
+                    &text[..index],
+                    text[index..].trim_start_matches([' ', '\t']),
+                ));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether the base64 text begins with a length and the type's name (RFC 4253 6.6), so that it can be a key at all.
+fn holds_type(blob: &str, kind: &str) -> bool {
+    let body = blob.trim_end_matches('=');
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    if body.is_empty() || blob.len() - body.len() > 2 || !body.bytes().all(is_base64) {
+        return false;
+    }
+    let mut wanted = u32::try_from(kind.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes()
+        .to_vec();
+    wanted.extend_from_slice(kind.as_bytes());
+    let decoded = decode_base64(body.bytes().take(wanted.len() * 4 / 3 + 4));
+    decoded.len() > wanted.len() && decoded.starts_with(&wanted)
+}
+
+/// Decodes base64 characters, which the caller has checked; bits that make no whole byte are dropped.
+fn decode_base64(characters: impl Iterator<Item = u8>) -> Vec<u8> {
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for character in characters {
+        let value = match character {
+            b'A'..=b'Z' => character - b'A',
+            b'a'..=b'z' => character - b'a' + 26,
+            b'0'..=b'9' => character - b'0' + 52,
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).unwrap_or_default());
+        }
+    }
+    bytes
+}
+
+/// When a key with this comment expires. Only the literal `google-ssh` and a JSON object after it say anything.
+fn expiry(comment: &str) -> Result<Option<Timestamp>, LineError> {
+    let (first, json) = split_word(comment);
+    if first != "google-ssh" {
+        return Ok(None);
+    }
+    let value: Value = serde_json::from_str(json).map_err(|_| LineError::UnreadableExpiry)?;
+    let text = value
+        .get("expireOn")
+        .and_then(Value::as_str)
+        .ok_or(LineError::UnreadableExpiry)?;
+    parse_time(text)
+        .map(Some)
+        .ok_or(LineError::UnreadableExpiry)
+}
+
+/// RFC 3339, or the same with an offset of four digits, the legacy form.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    text.parse::<Timestamp>()
+        .ok()
+        .or_else(|| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ED25519: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPUZWnCVkYZTJ7C6vHzRdmAcgUfm2fpt1PlFXvHrJb0";
+
+    fn now() -> Timestamp {
+        "2026-01-02T03:04:05Z".parse().unwrap()
+    }
+
+    fn attributes(pairs: &[(&str, &str)]) -> Presence<Attributes> {
+        Presence::Present(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
+        )
+    }
+
+    fn document(instance: &[(&str, &str)], project: &[(&str, &str)]) -> Document {
+        let mut document = Document::default();
+        document.instance.attributes = attributes(instance);
+        document.project.attributes = attributes(project);
+        document
+    }
+
+    fn read(line: &str) -> Result<(String, Key), LineError> {
+        read_line(line, Source::Instance, now())
+    }
+
+    fn names_of(desired: &DesiredKeys) -> Vec<&str> {
+        desired.users.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn sources_and_their_precedence() {
+        let [i, p] = ["i", "p"].map(|user| format!("{user}:{ED25519}"));
+        let both = [("ssh-keys", i.as_str())];
+        let project = [("ssh-keys", p.as_str())];
+        for (instance, expected) in [
+            (both.to_vec(), vec!["i", "p"]),
+            (vec![("sshKeys", i.as_str())], vec!["i"]),
+            (
+                vec![("ssh-keys", i.as_str()), ("block-project-ssh-keys", "TRUE")],
+                vec!["i"],
+            ),
+            (
+                vec![
+                    ("ssh-keys", i.as_str()),
+                    ("block-project-ssh-keys", "false"),
+                ],
+                vec!["i", "p"],
+            ),
+            (
+                vec![("ssh-keys", i.as_str()), ("block-project-ssh-keys", "")],
+                vec!["i", "p"],
+            ),
+            (vec![("sshKeys", "")], vec!["p"]),
+        ] {
+            let desired = desired(&document(&instance, &project), now());
+            assert_eq!(names_of(&desired), expected, "{instance:?}");
+            assert!(desired.complete);
+        }
+        let order = [
+            ("sshKeys", format!("a:{ED25519} 4")),
+            ("ssh-keys", format!("a:{ED25519} 3")),
+        ];
+        let order: Vec<_> = order
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let desired = desired(&document(&order[1..], &order), now());
+        let lines: Vec<_> = desired.users["a"].iter().map(|key| key.source).collect();
+        assert_eq!(lines, [Source::Instance, Source::ProjectLegacy]);
+    }
+
+    #[test]
+    fn half_an_answer_is_marked_as_such() {
+        let mut half = document(&[], &[]);
+        half.instance.attributes = Presence::Absent;
+        assert!(!desired(&half, now()).complete);
+        let mut half = document(&[], &[]);
+        half.project.attributes = Presence::Malformed("a list".into());
+        assert!(!desired(&half, now()).complete);
+        half.instance.attributes = attributes(&[("block-project-ssh-keys", "true")]);
+        assert!(
+            desired(&half, now()).complete,
+            "project keys do not count, so nothing is missing"
+        );
+    }
+
+    #[test]
+    fn every_form_of_key_line_is_understood() {
+        let options = "from=\"10.0.0.0/8,a b\",command=\"echo \\\"x y\\\"\",no-pty";
+        for rest in [
+            ED25519.to_owned(),
+            format!("{ED25519} First Last@PC"),
+            format!("{options} {ED25519} comment"),
+            format!("restrict\t{ED25519}"),
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 google".to_owned(),
+            "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIA== yubikey".to_owned(),
+            "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29tAAAAIA==".to_owned(),
+            "sk-ssh-ed25519-cert-v01@openssh.com AAAAI3NrLXNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29tAAAAIA==".to_owned(),
+        ] {
+            let (user, key) = read(&format!("alice:{rest}")).unwrap_or_else(|error| panic!("{rest}: {error}"));
+            assert_eq!((user.as_str(), key.line), ("alice", rest));
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_refused_for_what_is_wrong_with_them() {
+        for (line, reason) in [
+            ("no colon here", LineError::Incomplete),
+            ("alice:", LineError::NotAKey),
+            ("alice:ssh-ed25519", LineError::NotAKey),
+            ("alice:ssh-ed25519 !!!!", LineError::NotAKey),
+            (
+                "alice:ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIGPUZWnCVkYZTJ7C6vHz",
+                LineError::NotAKey,
+            ),
+            ("alice:-----BEGIN PRIVATE KEY-----", LineError::NotAKey),
+            (":ssh-rsa AAAA", LineError::Name(NameError::Empty)),
+            ("a b:ssh-rsa AAAA", LineError::Name(NameError::Character)),
+            ("..:ssh-rsa AAAA", LineError::Name(NameError::Directory)),
+            ("alice:ssh-rsa AAAA\rroot key", LineError::Control),
+            ("alice:ssh-rsa AAAA \u{85} x", LineError::Control),
+        ] {
+            assert_eq!(read(line).unwrap_err(), reason, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn expiry_is_read_in_every_form_and_fails_closed() {
+        let key = |json: &str| {
+            read(&format!("a:{ED25519} google-ssh {json}")).map(|(_, key)| key.expires.is_some())
+        };
+        for (time, expected) in [
+            ("2026-01-02T03:04:06+0000", Ok(true)),
+            ("2026-01-02T03:04:04+0000", Err(LineError::Expired)),
+            ("2026-01-02T03:04:06Z", Ok(true)),
+            ("2026-01-02T03:04:04.5Z", Err(LineError::Expired)),
+            ("2026-01-02T04:04:06+01:00", Ok(true)),
+            ("2026-01-02T04:04:04+0100", Err(LineError::Expired)),
+            ("tomorrow", Err(LineError::UnreadableExpiry)),
+            ("", Err(LineError::UnreadableExpiry)),
+        ] {
+            let json = format!("{{\"userName\":\"a@example.com\",\"expireOn\":\"{time}\"}}");
+            assert_eq!(key(&json), expected, "{time}");
+        }
+        for json in ["", "{", "{}", "{\"expireOn\":5}", "[]"] {
+            assert_eq!(key(json), Err(LineError::UnreadableExpiry), "{json}");
+        }
+        assert_eq!(
+            read(&format!("a:{ED25519} not google-ssh {{}}")).map(|(_, key)| key.expires),
+            Ok(None)
+        );
+        let with_options = read(&format!(
+            "a:from=\"x y\" {ED25519} google-ssh {{\"expireOn\":\"1999-01-01T00:00:00Z\"}}"
+        ));
+        assert_eq!(
+            with_options.unwrap_err(),
+            LineError::Expired,
+            "options do not hide the expiry"
+        );
+    }
+
+    #[test]
+    fn problems_name_the_place_and_never_the_key() {
+        let text = format!("\n\nbad line\nalice:{ED25519}\nalice:{ED25519}\nbob:nonsense");
+        let desired = desired(&document(&[("ssh-keys", &text)], &[]), now());
+        assert_eq!(desired.users["alice"].len(), 1, "a duplicate counts once");
+        let places: Vec<_> = desired
+            .problems
+            .iter()
+            .map(|problem| (problem.line, problem.user.as_deref()))
+            .collect();
+        assert_eq!(places, [(3, None), (6, Some("bob"))]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_without_a_panic_and_yields_single_lines(text in "(\\PC|[\n\r:\" \\\\]){0,200}") {
+            let desired = desired(&document(&[("ssh-keys", &text)], &[]), now());
+            for key in desired.users.values().flatten() {
+                prop_assert!(!key.line.contains(['\n', '\r']));
+            }
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! What to change about accounts. Pure: (keys wanted, settings, observed state) -> typed changes.
+//!
+//! The plan is made per user, so that whatever fails costs that user alone. It is made from the whole latest document and
+//! the machine as it is: there is no memory of earlier passes but the ledger.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::authorized_keys;
+use super::keys::{DesiredKeys, Source};
+use super::ledger::{Ledger, Origin, Record};
+use super::sudoers;
+use crate::config::settings;
+
+/// The machine as it was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The ledger, as read.
+    pub ledger: Ledger,
+    /// The id of this instance, where metadata says it.
+    pub instance_id: Option<String>,
+    /// Whether the sudoers group exists.
+    pub sudoers_group: bool,
+    /// The sudo rule.
+    pub sudoers_rule: SudoersRule,
+    /// Which of the configured groups exist, in the order of the configuration.
+    pub groups: Vec<String>,
+    /// Every user that metadata or the ledger names.
+    pub users: BTreeMap<String, UserState>,
+}
+
+/// The sudo rule as it was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SudoersRule {
+    /// The directory is missing: sudo is not installed, or reads its rules elsewhere.
+    #[default]
+    NoDirectory,
+    /// No file of that name.
+    Absent,
+    /// What the file says.
+    Contents(Vec<u8>),
+}
+
+/// A user as the name service and the home directory show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserState {
+    /// No source of the name service knows the name.
+    Missing,
+    /// The name service could not be asked, which is not the same.
+    Unavailable(String),
+    /// The account is there.
+    Present {
+        /// Its entry.
+        account: Account,
+        /// Whether it is in the sudoers group.
+        in_sudoers: bool,
+        /// Its `authorized_keys`.
+        keys: KeysFile,
+    },
+}
+
+/// What is needed of an account's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+    /// The home directory.
+    pub home: PathBuf,
+    /// The login shell.
+    pub shell: PathBuf,
+}
+
+impl Account {
+    /// Whether keys are left alone: on EL the account `operator` has root's home (spec/core.md 6.5).
+    #[must_use]
+    pub fn never_logs_in(&self) -> bool {
+        self.shell.file_name().is_some_and(|name| name == "nologin")
+    }
+}
+
+/// An `authorized_keys` file as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysFile {
+    /// There is none.
+    Absent,
+    /// What it says.
+    Contents(Vec<u8>),
+    /// It will not be touched; the text says why and what to do.
+    Refused(String),
+}
+
+/// Everything to do, in this order: the machine, then the users, then the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Changes that concern all users.
+    pub machine: Vec<MachineChange>,
+    /// Changes per user: those that only need keys first, since they are quick.
+    pub users: Vec<UserPlan>,
+    /// Users that cannot be brought in line now, with the reason.
+    pub blocked: BTreeMap<String, String>,
+    /// The ledger as it is before any of this; the records of `users` are added as they succeed.
+    pub ledger: Ledger,
+    /// Something worth a line in the log, once.
+    pub notices: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.machine.is_empty() && self.users.iter().all(|user| user.changes.is_empty())
+    }
+}
+
+/// A change that concerns all users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineChange {
+    /// Create the group of the managed users.
+    CreateSudoersGroup,
+    /// Write the sudo rule of that group.
+    WriteSudoersRule,
+}
+
+/// What one user needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPlan {
+    /// The user's name.
+    pub name: String,
+    /// The changes, in order; empty when only the ledger's record changes.
+    pub changes: Vec<UserChange>,
+    /// The record in the ledger after all of them succeeded; `None` takes the user out of it.
+    pub record: Option<Record>,
+    /// The metadata key that wants it so; `None` when the user is in none any more.
+    pub cause: Option<Source>,
+}
+
+/// One change to one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserChange {
+    /// Create the account with these supplementary groups besides the sudoers group.
+    Create {
+        /// Existing groups of the configuration.
+        groups: Vec<String>,
+    },
+    /// Put the user into the sudoers group.
+    GiveSudo,
+    /// Let the file hold exactly these keys of ours; foreign lines stay.
+    SetKeys {
+        /// Whole key lines.
+        keys: Vec<String>,
+    },
+    /// Take the user out of the sudoers group.
+    TakeSudo,
+    /// Remove the file, as the founding document says for accounts that we created.
+    RemoveKeysFile,
+    /// Delete the account and its home.
+    Delete,
+}
+
+/// Plans all changes about accounts.
+#[must_use]
+pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Observed) -> Plan {
+    let mut plan = Plan {
+        ledger: observed.ledger.clone(),
+        ..Plan::default()
+    };
+    if !desired.complete {
+        plan.notices
+            .push("metadata is incomplete; users stay as they are until it is whole again".into());
+        return plan;
+    }
+    plan.adopt_ledger(observed.instance_id.as_deref());
+    if !desired.users.is_empty() {
+        plan.machine = machine_changes(observed);
+    }
+    let records = plan.ledger.all_records();
+    for (name, keys) in &desired.users {
+        let lines = keys.iter().map(|key| key.line.clone()).collect();
+        let cause = keys.first().map(|key| key.source);
+        match provision(name, lines, records.get(name), observed) {
+            Ok((changes, record)) => {
+                plan.users.push(UserPlan {
+                    name: name.clone(),
+                    changes,
+                    record: Some(record),
+                    cause,
+                });
+            }
+            Err(reason) => {
+                plan.blocked.insert(name.clone(), reason);
+            }
+        }
+    }
+    for (name, record) in records
+        .iter()
+        .filter(|(name, _)| !desired.users.contains_key(*name))
+    {
+        match deprovision(name, *record, settings.deprovision_remove, observed) {
+            Ok(changes) => plan.users.push(UserPlan {
+                name: name.clone(),
+                changes,
+                record: None,
+                cause: None,
+            }),
+            Err(reason) => {
+                plan.blocked.insert(name.clone(), reason);
+            }
+        }
+    }
+    let ledger = &plan.ledger;
+    let is_recorded = |user: &UserPlan| {
+        ledger.users.get(&user.name) == user.record.as_ref()
+            && !ledger.creating.contains(&user.name)
+    };
+    plan.users
+        .retain(|user| !user.changes.is_empty() || !is_recorded(user));
+    plan.users
+        .sort_by_key(|user| matches!(user.changes.first(), Some(UserChange::Create { .. })));
+    plan
+}
+
+impl Plan {
+    /// Takes the ledger over for this instance: what another instance wrote, a clone's image, is not ours to undo.
+    fn adopt_ledger(&mut self, instance_id: Option<&str>) {
+        let Some(id) = instance_id else { return };
+        if self
+            .ledger
+            .instance_id
+            .as_deref()
+            .is_some_and(|written| written != id)
+        {
+            let count = self.ledger.users.len();
+            self.notices.push(format!("the ledger of managed users is another instance's; its {count} users stay as they are"));
+            self.ledger.users.clear();
+            self.ledger.creating.clear();
+        }
+        self.ledger.instance_id = Some(id.to_owned());
+    }
+}
+
+fn machine_changes(observed: &Observed) -> Vec<MachineChange> {
+    let rule_is_missing = match &observed.sudoers_rule {
+        SudoersRule::NoDirectory => false,
+        SudoersRule::Absent => true,
+        SudoersRule::Contents(bytes) => sudoers::needs_writing(Some(bytes)),
+    };
+    let mut changes = Vec::new();
+    if !observed.sudoers_group {
+        changes.push(MachineChange::CreateSudoersGroup);
+    }
+    if rule_is_missing {
+        changes.push(MachineChange::WriteSudoersRule);
+    }
+    changes
+}
+
+/// What a wanted user needs, and the ledger's record once it is done.
+fn provision(
+    name: &str,
+    keys: Vec<String>,
+    record: Option<&Record>,
+    observed: &Observed,
+) -> Result<(Vec<UserChange>, Record), String> {
+    match observed.users.get(name) {
+        None => Err("it was not looked up".into()),
+        Some(UserState::Unavailable(reason)) => {
+            Err(format!("the name service could not be asked: {reason}"))
+        }
+        Some(UserState::Missing) => {
+            let groups = observed.groups.clone();
+            let changes = vec![UserChange::Create { groups }, UserChange::SetKeys { keys }];
+            Ok((
+                changes,
+                Record {
+                    origin: Origin::Created,
+                    sudo_given: true,
+                },
+            ))
+        }
+        Some(UserState::Present {
+            account,
+            in_sudoers,
+            keys: file,
+        }) => {
+            let mut changes = Vec::new();
+            let give_sudo = !in_sudoers && account.uid != 0;
+            if give_sudo {
+                changes.push(UserChange::GiveSudo);
+            }
+            if !account.never_logs_in() && keys_differ(file, &keys)? {
+                changes.push(UserChange::SetKeys { keys });
+            }
+            let record = match record {
+                Some(record) => Record {
+                    sudo_given: record.sudo_given || give_sudo,
+                    ..*record
+                },
+                None => Record {
+                    origin: Origin::Adopted,
+                    sudo_given: give_sudo,
+                },
+            };
+            Ok((changes, record))
+        }
+    }
+}
+
+fn keys_differ(file: &KeysFile, keys: &[String]) -> Result<bool, String> {
+    let lines: Vec<&str> = keys.iter().map(String::as_str).collect();
+    match file {
+        KeysFile::Absent => Ok(!lines.is_empty()),
+        KeysFile::Contents(bytes) => Ok(authorized_keys::edit(bytes, &lines).is_some()),
+        KeysFile::Refused(reason) => Err(reason.clone()),
+    }
+}
+
+/// What a user needs who is in the ledger and not wanted any more.
+fn deprovision(
+    name: &str,
+    record: Record,
+    delete: bool,
+    observed: &Observed,
+) -> Result<Vec<UserChange>, String> {
+    let (account, in_sudoers, file) = match observed.users.get(name) {
+        None => return Err("it was not looked up".into()),
+        Some(UserState::Unavailable(reason)) => {
+            return Err(format!("the name service could not be asked: {reason}"));
+        }
+        Some(UserState::Missing) => return Ok(Vec::new()),
+        Some(UserState::Present {
+            account,
+            in_sudoers,
+            keys,
+        }) => (account, *in_sudoers, keys),
+    };
+    if record.origin == Origin::Created && delete {
+        return Ok(vec![UserChange::Delete]);
+    }
+    let mut changes = Vec::new();
+    if !account.never_logs_in() {
+        match (record.origin, file) {
+            (_, KeysFile::Absent) => {}
+            (Origin::Created, _) => changes.push(UserChange::RemoveKeysFile),
+            (Origin::Adopted, file) => {
+                if keys_differ(file, &[])? {
+                    changes.push(UserChange::SetKeys { keys: Vec::new() });
+                }
+            }
+        }
+    }
+    if in_sudoers && record.sudo_given {
+        changes.push(UserChange::TakeSudo);
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::keys::Key;
+
+    fn wanted(users: &[(&str, &[&str])]) -> DesiredKeys {
+        let key = |line: &&str| Key {
+            line: (*line).into(),
+            expires: None,
+            source: Source::Instance,
+        };
+        let users = users
+            .iter()
+            .map(|(name, keys)| ((*name).into(), keys.iter().map(key).collect()));
+        DesiredKeys {
+            users: users.collect(),
+            complete: true,
+            ..DesiredKeys::default()
+        }
+    }
+
+    fn present(in_sudoers: bool, keys: &str) -> UserState {
+        let account = Account {
+            uid: 1000,
+            gid: 1000,
+            home: "/home/a".into(),
+            shell: "/bin/bash".into(),
+        };
+        let keys = if keys.is_empty() {
+            KeysFile::Absent
+        } else {
+            KeysFile::Contents(keys.into())
+        };
+        UserState::Present {
+            account,
+            in_sudoers,
+            keys,
+        }
+    }
+
+    fn with_shell(state: UserState, new: &str) -> UserState {
+        match state {
+            UserState::Present {
+                account,
+                in_sudoers,
+                keys,
+            } => UserState::Present {
+                account: Account {
+                    shell: new.into(),
+                    ..account
+                },
+                in_sudoers,
+                keys,
+            },
+            other => other,
+        }
+    }
+
+    fn observed(users: &[(&str, UserState)]) -> Observed {
+        Observed {
+            sudoers_group: true,
+            sudoers_rule: SudoersRule::Contents(sudoers::RULE.into()),
+            groups: vec!["adm".into(), "video".into()],
+            users: users
+                .iter()
+                .map(|(name, state)| ((*name).into(), state.clone()))
+                .collect(),
+            ..Observed::default()
+        }
+    }
+
+    fn remembering(
+        mut observed: Observed,
+        name: &str,
+        origin: Origin,
+        sudo_given: bool,
+    ) -> Observed {
+        observed
+            .ledger
+            .users
+            .insert(name.into(), Record { origin, sudo_given });
+        observed
+    }
+
+    fn changes(plan: &Plan) -> Vec<UserChange> {
+        plan.users
+            .iter()
+            .flat_map(|user| user.changes.clone())
+            .collect()
+    }
+
+    fn set_keys(keys: &[&str]) -> UserChange {
+        UserChange::SetKeys {
+            keys: keys.iter().map(|key| (*key).into()).collect(),
+        }
+    }
+
+    const OURS: &str = "# Added by Google\nk\n";
+
+    #[test]
+    fn a_wanted_user_gets_exactly_what_is_missing() {
+        let create = UserChange::Create {
+            groups: vec!["adm".into(), "video".into()],
+        };
+        let root = |state| match state {
+            UserState::Present {
+                account,
+                in_sudoers,
+                keys,
+            } => UserState::Present {
+                account: Account { uid: 0, ..account },
+                in_sudoers,
+                keys,
+            },
+            other => other,
+        };
+        for (state, expected) in [
+            (UserState::Missing, vec![create, set_keys(&["k"])]),
+            (
+                present(false, ""),
+                vec![UserChange::GiveSudo, set_keys(&["k"])],
+            ),
+            (present(true, "own\n"), vec![set_keys(&["k"])]),
+            (present(true, OURS), vec![]),
+            (with_shell(present(true, ""), "/usr/sbin/nologin"), vec![]),
+            (root(present(false, "")), vec![set_keys(&["k"])]),
+        ] {
+            let plan = plan(
+                &wanted(&[("a", &["k"])]),
+                &Default::default(),
+                &observed(&[("a", state)]),
+            );
+            assert_eq!(changes(&plan), expected);
+        }
+    }
+
+    #[test]
+    fn an_unwanted_user_loses_exactly_what_we_gave() {
+        for (origin, sudo_given, state, expected) in [
+            (
+                Origin::Created,
+                true,
+                present(true, OURS),
+                vec![UserChange::RemoveKeysFile, UserChange::TakeSudo],
+            ),
+            (
+                Origin::Created,
+                true,
+                present(true, "own\n"),
+                vec![UserChange::RemoveKeysFile, UserChange::TakeSudo],
+            ),
+            (
+                Origin::Adopted,
+                true,
+                present(true, OURS),
+                vec![set_keys(&[]), UserChange::TakeSudo],
+            ),
+            (
+                Origin::Adopted,
+                false,
+                present(true, OURS),
+                vec![set_keys(&[])],
+            ),
+            (Origin::Adopted, true, present(false, "own\n"), vec![]),
+            (Origin::Created, true, UserState::Missing, vec![]),
+        ] {
+            let observed = remembering(observed(&[("a", state)]), "a", origin, sudo_given);
+            let plan = plan(&wanted(&[]), &Default::default(), &observed);
+            assert_eq!(changes(&plan), expected);
+            assert_eq!(plan.users.len(), 1, "the record goes in any case");
+            assert_eq!(plan.users[0].record, None);
+        }
+    }
+
+    #[test]
+    fn only_accounts_that_we_created_are_ever_deleted() {
+        let settings = settings::Accounts {
+            deprovision_remove: true,
+            ..Default::default()
+        };
+        for (origin, expected) in [
+            (Origin::Created, vec![UserChange::Delete]),
+            (Origin::Adopted, vec![set_keys(&[]), UserChange::TakeSudo]),
+        ] {
+            let observed = remembering(observed(&[("a", present(true, OURS))]), "a", origin, true);
+            assert_eq!(changes(&plan(&wanted(&[]), &settings, &observed)), expected);
+        }
+    }
+
+    #[test]
+    fn half_an_answer_and_a_late_directory_change_nothing() {
+        let observed = remembering(
+            observed(&[("a", present(true, OURS))]),
+            "a",
+            Origin::Created,
+            true,
+        );
+        let half = DesiredKeys {
+            complete: false,
+            ..wanted(&[])
+        };
+        assert!(plan(&half, &Default::default(), &observed).is_empty());
+        let late = UserState::Unavailable("try again".into());
+        let mut observed = observed;
+        observed.users.insert("a".into(), late.clone());
+        observed.users.insert("b".into(), late);
+        let plan = plan(&wanted(&[("b", &["k"])]), &Default::default(), &observed);
+        assert!(plan.users.is_empty());
+        assert_eq!(plan.blocked.keys().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_ledger_from_an_image_is_nobodys() {
+        let mut observed = remembering(
+            observed(&[("a", present(true, OURS))]),
+            "a",
+            Origin::Created,
+            true,
+        );
+        observed.ledger.instance_id = Some("1".into());
+        observed.instance_id = Some("2".into());
+        let plan = plan(&wanted(&[]), &Default::default(), &observed);
+        assert!(plan.users.is_empty());
+        assert_eq!(
+            (plan.ledger.users.len(), plan.ledger.instance_id.as_deref()),
+            (0, Some("2"))
+        );
+        assert_eq!(plan.notices.len(), 1);
+    }
+
+    #[test]
+    fn an_account_whose_creation_was_cut_short_is_ours() {
+        let mut observed = observed(&[("a", present(true, OURS))]);
+        observed.ledger.creating.insert("a".into());
+        let plan = plan(&wanted(&[("a", &["k"])]), &Default::default(), &observed);
+        assert_eq!(
+            plan.users[0].record,
+            Some(Record {
+                origin: Origin::Created,
+                sudo_given: true
+            })
+        );
+    }
+
+    #[test]
+    fn the_machine_is_prepared_only_for_users() {
+        let bare = Observed {
+            sudoers_rule: SudoersRule::Absent,
+            ..Observed::default()
+        };
+        assert!(
+            plan(&wanted(&[]), &Default::default(), &bare)
+                .machine
+                .is_empty()
+        );
+        let bare = Observed {
+            users: [("a".into(), UserState::Missing)].into(),
+            ..bare
+        };
+        let plan = plan(&wanted(&[("a", &["k"])]), &Default::default(), &bare);
+        assert_eq!(
+            plan.machine,
+            [
+                MachineChange::CreateSudoersGroup,
+                MachineChange::WriteSudoersRule
+            ]
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! `gce-guest agent`, and the predecessors' separate daemons.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::agent::managers::Manager;
+use crate::agent::{self, Options};
+use crate::metadata::{Client, Endpoint};
+use crate::system::root::Root;
+use crate::system::{environment, log};
+
+/// Arguments of `gce-guest agent`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock; 1 when it cannot start.
+
+SIGHUP reads the configuration again.
+
+Examples:
+  gce-guest agent                   all managers, logging to syslog
+  gce-guest agent --debug           the same, with details on standard error
+  gce-guest agent --only accounts   users and SSH keys only")]
+pub struct Arguments {
+    /// Log details, and to standard error as well.
+    #[arg(short, long)]
+    debug: bool,
+    /// Run only these managers.
+    #[arg(long, value_delimiter = ',', value_name = "MANAGER")]
+    only: Vec<Manager>,
+}
+
+/// Runs the agent.
+///
+/// # Errors
+/// Those of [`agent::run`].
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let managers = if arguments.only.is_empty() {
+        Manager::ALL.to_vec()
+    } else {
+        arguments.only.clone()
+    };
+    run_managers(managers, arguments.debug)
+}
+
+/// Runs the agent with these managers.
+///
+/// # Errors
+/// Those of [`agent::run`].
+pub fn run_managers(managers: Vec<Manager>, debug: bool) -> anyhow::Result<ExitCode> {
+    log::start(&log::Options::program(debug));
+    agent::run(Options {
+        managers,
+        client: Client::new(Endpoint::compute_engine()),
+        root: Root::machine(),
+        notify_socket: environment::variable("NOTIFY_SOCKET"),
+    })
+}

@@ -1,0 +1,176 @@
+//! The predecessors' programs: their names and their options (spec/core.md 1), on the same commands.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::agent::managers::Manager;
+use crate::cli::{conclude, refuse, tell};
+use crate::commands::{agent, scripts};
+use crate::scripts::find::Occasion;
+
+/// What a legacy program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A daemon with these managers.
+    Agent(&'static [Manager]),
+    /// The script runner.
+    ScriptRunner,
+    /// A program whose work comes with a later version.
+    NotYet,
+}
+
+/// The legacy names, each a symbolic link to the one binary.
+pub const NAMES: [(&str, Role); 8] = [
+    ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
+    ("google_network_daemon", Role::Agent(&[Manager::Network])),
+    ("google_clock_skew_daemon", Role::NotYet),
+    ("google_instance_setup", Role::NotYet),
+    ("google_metadata_script_runner", Role::ScriptRunner),
+    ("google_guest_agent", Role::Agent(&Manager::ALL)),
+    ("google_set_multiqueue", Role::NotYet),
+    ("google_optimize_local_ssd", Role::NotYet),
+];
+
+/// The role of a program name, if it is a legacy one.
+#[must_use]
+pub fn role(name: &str) -> Option<Role> {
+    NAMES
+        .iter()
+        .find(|(legacy, _)| *legacy == name)
+        .map(|(_, role)| *role)
+}
+
+/// The options of every legacy program. Extra arguments are accepted and ignored, and options may be abbreviated.
+#[derive(Debug, Parser)]
+#[command(infer_long_args = true, disable_version_flag = true)]
+struct Arguments {
+    /// Log details, and to standard error as well.
+    #[arg(short, long)]
+    debug: bool,
+    /// Accepted and ignored.
+    #[arg(hide = true)]
+    ignored: Vec<OsString>,
+}
+
+/// The options of the script runner: the type as an option (Python) or as the argument (Go).
+#[derive(Debug, Parser)]
+#[command(infer_long_args = true, disable_version_flag = true)]
+struct ScriptArguments {
+    /// Log details, and to standard error as well.
+    #[arg(short, long)]
+    debug: bool,
+    /// Which scripts to run: startup or shutdown.
+    #[arg(long, value_name = "TYPE")]
+    script_type: Option<String>,
+    /// The same as an argument.
+    #[arg(value_name = "TYPE")]
+    arguments: Vec<String>,
+}
+
+/// Runs a legacy program.
+#[must_use]
+pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
+    match role {
+        Role::Agent(managers) => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(agent::run_managers(managers.to_vec(), parsed.debug)),
+            Err(error) => refuse(&error),
+        },
+        Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
+            Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::NotYet => match Arguments::try_parse_from(&arguments) {
+            Ok(_) => {
+                let name = arguments
+                    .first()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default();
+                tell(&format!(
+                    "{name}: not available yet in gce-guest {}",
+                    env!("CARGO_PKG_VERSION")
+                ));
+                ExitCode::FAILURE
+            }
+            Err(error) => refuse(&error),
+        },
+    }
+}
+
+fn run_scripts(parsed: &ScriptArguments) -> ExitCode {
+    let wanted = parsed
+        .script_type
+        .as_ref()
+        .or(parsed.arguments.first())
+        .map(|wanted| wanted.to_ascii_lowercase());
+    let occasion = match wanted.as_deref() {
+        Some("startup") => Occasion::Startup,
+        Some("shutdown") => Occasion::Shutdown,
+        _ => {
+            tell("No valid argument specified. Options: [startup, shutdown].");
+            return ExitCode::FAILURE;
+        }
+    };
+    conclude(scripts::run_occasion(occasion, parsed.debug))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_may_be_abbreviated_and_extra_arguments_are_ignored() {
+        for (line, debug) in [
+            (vec!["p"], false),
+            (vec!["p", "--deb", "x", "y"], true),
+            (vec!["p", "noservice", "-d"], true),
+        ] {
+            assert_eq!(Arguments::try_parse_from(line).unwrap().debug, debug);
+        }
+        assert_eq!(
+            Arguments::try_parse_from(["p", "--unknown"])
+                .unwrap_err()
+                .exit_code(),
+            2
+        );
+        assert_eq!(
+            Arguments::try_parse_from(["p", "--help"])
+                .unwrap_err()
+                .exit_code(),
+            0
+        );
+    }
+
+    #[test]
+    fn the_script_type_is_taken_in_both_forms() {
+        for line in [
+            vec!["p", "--script-type", "startup"],
+            vec!["p", "--script-type=startup"],
+            vec!["p", "--script", "startup"],
+        ] {
+            assert_eq!(
+                ScriptArguments::try_parse_from(line)
+                    .unwrap()
+                    .script_type
+                    .as_deref(),
+                Some("startup")
+            );
+        }
+        assert_eq!(
+            ScriptArguments::try_parse_from(["p", "STARTUP"])
+                .unwrap()
+                .arguments,
+            ["STARTUP"]
+        );
+    }
+
+    #[test]
+    fn names_are_found_exactly() {
+        assert_eq!(
+            role("google_metadata_script_runner"),
+            Some(Role::ScriptRunner)
+        );
+        assert_eq!(role("gce-guest"), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Makes the changes of a plan, and one whole pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ipnet::IpNet;
+use rustix::io::Errno;
+
+use super::observe::{Observed, observe};
+use super::plan::{Change, Held, Interface, Pending, Plan, plan};
+use super::routes::{Problem, text};
+use crate::config::Settings;
+use crate::metadata::Document;
+use crate::system::netlink::{NetlinkError, Socket};
+
+/// How many addresses a log line names before it only counts them.
+const NAMED: usize = 20;
+
+/// A change that could not be made. It costs that address only, and is planned again in the next pass.
+#[derive(Debug)]
+pub struct Failure {
+    /// What should have been done.
+    pub change: Change,
+    /// Why it was not.
+    pub error: NetlinkError,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { change, error } = self;
+        write!(formatter, "Could not {change}: {error}")?;
+        match error.errno() {
+            Some(Errno::EXIST) => formatter.write_str(
+                ". Somebody else's route for it is in table local (`ip route show table local`).",
+            ),
+            Some(Errno::PERM) => formatter.write_str(". This needs CAP_NET_ADMIN."),
+            _ => formatter.write_str("."),
+        }
+    }
+}
+
+/// What became of a plan's changes.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Made, in this order.
+    pub done: Vec<Change>,
+    /// Not made.
+    pub failures: Vec<Failure>,
+    /// What was made, for the log: a line for each interface on which something was changed.
+    pub lines: Vec<String>,
+}
+
+/// Makes the changes of a plan, in batches, in the network namespace of the calling thread.
+///
+/// A route to be removed that is already gone, like one on an interface that went meanwhile, counts neither as done nor
+/// as failure.
+#[must_use]
+pub fn apply(plan: &Plan) -> Outcome {
+    let mut outcome = Outcome::default();
+    if plan.changes.is_empty() {
+        return outcome;
+    }
+    let requests: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| match change.adds() {
+            true => change.route.addition(),
+            false => change.route.deletion(),
+        })
+        .collect();
+    let results = match Socket::open() {
+        Ok(mut socket) => socket.batch(&requests),
+        Err(error) => vec![Err(error)],
+    };
+    let results = results
+        .into_iter()
+        .chain(std::iter::repeat_with(|| Err(NetlinkError::Unanswered)));
+    for (change, result) in plan.changes.iter().zip(results) {
+        let change = change.clone();
+        match result {
+            Ok(()) => outcome.done.push(change),
+            Err(error) if !change.adds() && is_gone(&error) => {}
+            Err(error) => outcome.failures.push(Failure { change, error }),
+        }
+    }
+    outcome.lines = lines(&plan.configured, &outcome.done);
+    outcome
+}
+
+fn is_gone(error: &NetlinkError) -> bool {
+    matches!(error.errno(), Some(Errno::SRCH | Errno::NODEV))
+}
+
+/// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
+fn lines(configured: &BTreeMap<u32, BTreeSet<IpNet>>, done: &[Change]) -> Vec<String> {
+    let interfaces: BTreeSet<_> = done.iter().map(|change| &change.interface).collect();
+    let line = |interface: &Interface| {
+        let of_interface = |adds: bool| -> BTreeSet<IpNet> {
+            done.iter()
+                .filter(|change| change.interface == *interface && change.adds() == adds)
+                .map(Change::prefix)
+                .collect()
+        };
+        let (added, removed) = (of_interface(true), of_interface(false));
+        let before = configured
+            .get(&interface.index)
+            .cloned()
+            .unwrap_or_default();
+        let after = before
+            .union(&added)
+            .filter(|prefix| !removed.contains(prefix))
+            .copied()
+            .collect();
+        format!(
+            "Changing {} IPs from {} to {} by adding {} and removing {}.",
+            interface.name,
+            listed(&before),
+            listed(&after),
+            listed(&added),
+            listed(&removed)
+        )
+    };
+    interfaces.into_iter().map(line).collect()
+}
+
+/// A list for a log line; `None` when it is empty, as the predecessor writes it.
+fn listed(prefixes: &BTreeSet<IpNet>) -> String {
+    if prefixes.is_empty() {
+        return "None".into();
+    }
+    let mut names: Vec<_> = prefixes.iter().copied().map(text).take(NAMED).collect();
+    if prefixes.len() > NAMED {
+        names.push(format!("{} more", prefixes.len() - NAMED));
+    }
+    format!("[{}]", names.join(", "))
+}
+
+/// What one pass did and found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The changes that were made, in this order.
+    pub done: Vec<Change>,
+    /// The changes that could not be made. Another pass is worth while.
+    pub failures: Vec<Failure>,
+    /// What metadata or the configuration asks for and cannot have. Another pass gives the same.
+    pub problems: Vec<Problem>,
+    /// The NICs that are not there. They come with an event.
+    pub pending: Vec<Pending>,
+    /// The addresses that the machine answers to without us.
+    pub held: Vec<Held>,
+    /// What was made, for the log: a line for each interface on which something was changed.
+    pub lines: Vec<String>,
+}
+
+impl Report {
+    /// Everything that a person should hear once, not at each pass: failures, problems, pending NICs.
+    pub fn messages(&self) -> impl Iterator<Item = String> {
+        let failures = self.failures.iter().map(ToString::to_string);
+        let problems = self.problems.iter().map(ToString::to_string);
+        let pending = self.pending.iter().map(ToString::to_string);
+        failures.chain(problems).chain(pending)
+    }
+}
+
+/// One pass: reads the machine, plans, and makes the changes. A second one right after it changes nothing.
+///
+/// # Errors
+/// When the machine's network cannot be read: then nothing is changed (spec/core.md BUG 25).
+pub fn reconcile(document: &Document, settings: &Settings) -> Result<Report, NetlinkError> {
+    if !settings.daemons.network_daemon {
+        return Ok(Report::default());
+    }
+    let observed: Observed = observe()?;
+    let plan = plan(document, settings, &observed);
+    let Outcome {
+        done,
+        failures,
+        lines,
+    } = apply(&plan);
+    Ok(Report {
+        done,
+        failures,
+        problems: plan.problems,
+        pending: plan.pending,
+        held: plan.held,
+        lines,
+    })
+}

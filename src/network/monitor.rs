@@ -1,0 +1,141 @@
+//! Says when a pass over the network is worth while, so that what others break is mended at once (pains.md 1).
+//!
+//! It only says that something changed, not what: the pass reads the whole state in any case. What does not matter to
+//! forwarded addresses is kept silent: counters and carrier changes, router advertisements, other tables, our own routes
+//! being added.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::system::netlink::{
+    Address, Event, LOCAL_TABLE, Link, NetlinkError, Socket, Subscription,
+};
+
+/// Changes come in bursts: this long without one ends a burst.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// And a burst that does not end is told of after this time.
+const LONGEST_BURST: Duration = Duration::from_millis(200);
+
+/// Listens to the kernel, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Monitor {
+    subscription: Subscription,
+    known: Known,
+}
+
+impl Monitor {
+    /// Begins to listen: every change after this call is told of.
+    ///
+    /// # Errors
+    /// When the subscription cannot be opened or the present state not be listed.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let subscription = Subscription::open()?;
+        let known = Known::read()?;
+        Ok(Self {
+            subscription,
+            known,
+        })
+    }
+
+    /// Waits until something that matters has changed and the burst is over, at most `timeout` (`None`: for ever).
+    /// Returns whether something has.
+    ///
+    /// # Errors
+    /// When the socket fails. A new monitor, and a pass, are then worth a try.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, NetlinkError> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let events = self.subscription.next(left)?;
+            if self.matter(events)? {
+                self.drain()?;
+                return Ok(true);
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Hears the rest of a burst.
+    fn drain(&mut self) -> Result<(), NetlinkError> {
+        let until = Instant::now() + LONGEST_BURST;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let events = self.subscription.next(Some(QUIET.min(left)))?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.matter(events)?;
+        }
+    }
+
+    fn matter(&mut self, events: Vec<Event>) -> Result<bool, NetlinkError> {
+        let mut any = false;
+        for event in events {
+            if event == Event::Lost {
+                self.known = Known::read()?;
+                any = true;
+            } else {
+                any |= self.known.matters(event);
+            }
+        }
+        Ok(any)
+    }
+}
+
+impl Iterator for Monitor {
+    type Item = Result<(), NetlinkError>;
+
+    /// Waits for the next change, however long it takes.
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.wait(None).map(drop))
+    }
+}
+
+/// The state that events are compared with, because the kernel also tells of what stays as it is.
+#[derive(Debug, Default)]
+struct Known {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeSet<Address>,
+}
+
+impl Known {
+    fn read() -> Result<Self, NetlinkError> {
+        let mut socket = Socket::open()?;
+        Ok(Self {
+            links: socket
+                .links()?
+                .into_iter()
+                .map(|link| (link.index, link))
+                .collect(),
+            addresses: socket.addresses()?.into_iter().collect(),
+        })
+    }
+
+    /// Takes an event in. Returns whether it may have made a pass necessary.
+    fn matters(&mut self, event: Event) -> bool {
+        match event {
+            Event::Link(link) => {
+                let before = self.links.insert(link.index, link.clone());
+                before != Some(link)
+            }
+            Event::LinkGone(link) => {
+                self.links.remove(&link.index);
+                true
+            }
+            // An address that goes takes IPv4 routes of ours along, and the kernel does not tell.
+            Event::AddressGone(address) => {
+                self.addresses.remove(&address);
+                true
+            }
+            Event::Address(address) => self.addresses.insert(address),
+            // One that takes the place of another may have taken ours.
+            Event::Route { route, replaces } => replaces && route.table == LOCAL_TABLE,
+            // Ours is to be put back; one of somebody else may have kept us from adding ours.
+            Event::RouteGone(route) => route.table == LOCAL_TABLE,
+            Event::Lost => true,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Reads from the kernel what a plan is made of. Changes nothing.
+
+use thiserror::Error;
+
+use super::interfaces;
+use crate::system::netlink::{
+    LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
+};
+
+/// The part of the machine's network that forwarded addresses have to do with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Every network interface.
+    pub links: Vec<Link>,
+    /// Every route of the local table, ours and everybody else's.
+    pub routes: Vec<Route>,
+}
+
+/// Reads the machine's network, in the network namespace of the calling thread.
+///
+/// # Errors
+/// Those of the listings. A failed or partial listing never looks like an empty one (spec/core.md BUG 25).
+pub fn observe() -> Result<Observed, NetlinkError> {
+    let mut socket = Socket::open()?;
+    Ok(Observed {
+        links: socket.links()?,
+        routes: socket.routes(LOCAL_TABLE)?,
+    })
+}
+
+/// Why an interface could not be looked up.
+#[derive(Debug, Error)]
+pub enum InterfaceError {
+    /// The text is no MAC address.
+    #[error(transparent)]
+    Malformed(#[from] MalformedMac),
+    /// The kernel did not answer.
+    #[error("cannot list network interfaces: {0}")]
+    Netlink(#[from] NetlinkError),
+}
+
+/// The interface that is the NIC with this MAC address, in any letter case; `None` when there is none.
+///
+/// This is the `GetNetworkInterface` of the common libraries. Each call asks the kernel, so that a NIC that was
+/// plugged in or renamed meanwhile is found. The rules are those of [`interfaces::find()`].
+///
+/// # Errors
+/// [`InterfaceError::Malformed`] for a text that is no MAC address, [`InterfaceError::Netlink`] when listing fails.
+pub fn interface_by_mac(mac: &str) -> Result<Option<Link>, InterfaceError> {
+    let mac: MacAddress = mac.parse()?;
+    let links = Socket::open()?.links()?;
+    Ok(interfaces::find(&links, mac).cloned())
+}

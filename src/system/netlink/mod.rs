@@ -1,0 +1,414 @@
+//! The kernel's network configuration over rtnetlink(7): typed messages on a blocking socket, no program, no text.
+//!
+//! [`Socket`] speaks the protocol: sequence numbers, listings in several parts, acknowledgements, refusals with the
+//! kernel's own reason. The verbs are beside what they are about: `links`, `addresses`, `routes`. Nothing here knows
+//! what the links, addresses and routes are for. A socket belongs to the network namespace of the thread that opened it.
+
+mod addresses;
+mod events;
+mod links;
+mod routes;
+
+use std::io;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NLMSG_OVERRUN, NetlinkBuffer, NetlinkMessage, NlasIterator, parse_string,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use thiserror::Error;
+
+pub use addresses::Address;
+pub use events::{Event, Subscription};
+pub use links::{Link, MacAddress, MalformedMac};
+pub use routes::{LOCAL_TABLE, Route, RouteKind, RouteScope};
+
+/// Larger than any datagram that the kernel makes of a listing (32 KiB, `NETLINK_MAX_RECVMSG_SIZE` of af_netlink.c).
+const DATAGRAM_LIMIT: usize = 64 * 1024;
+
+/// How many requests go out in one system call. Their acknowledgements must fit into the default receive buffer.
+const BATCH_SIZE: usize = 128;
+
+/// How often a listing is begun again because the kernel's tables changed while it was read.
+const LISTING_ATTEMPTS: usize = 8;
+
+/// The kernel answers at once or never: a longer silence means that an answer was lost.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// `sizeof(struct nlmsghdr)`: what a capped error message repeats of the request.
+const HEADER_LENGTH: usize = 16;
+
+/// Why the kernel's network configuration could not be read or changed.
+#[derive(Debug, Error)]
+pub enum NetlinkError {
+    /// The kernel refused the request.
+    #[error("{}", told(.errno, .reason.as_deref()))]
+    Refused {
+        /// Its error number.
+        errno: Errno,
+        /// Its own words, where it has any (the extended acknowledgement).
+        reason: Option<String>,
+    },
+    /// The socket failed.
+    #[error("netlink socket: {0}")]
+    Socket(#[from] io::Error),
+    /// The kernel sent what we do not understand.
+    #[error("the kernel's answer is not understood: {0}")]
+    Malformed(String),
+    /// It is unknown whether the request was done: the exchange that it was part of failed.
+    #[error("the kernel did not answer")]
+    Unanswered,
+    /// A listing never held still.
+    #[error("the listing changed each of {LISTING_ATTEMPTS} times that it was read")]
+    Unstable,
+}
+
+fn told(errno: &Errno, reason: Option<&str>) -> String {
+    let errno = io::Error::from(*errno);
+    reason.map_or_else(|| errno.to_string(), |reason| format!("{reason} ({errno})"))
+}
+
+impl NetlinkError {
+    /// The kernel's error number, where the kernel refused.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(*errno),
+            Self::Socket(_) | Self::Malformed(_) | Self::Unanswered | Self::Unstable => None,
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn malformed(error: impl ToString) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<Errno> for NetlinkError {
+    fn from(errno: Errno) -> Self {
+        Self::Socket(errno.into())
+    }
+}
+
+impl From<NetlinkError> for io::Error {
+    fn from(error: NetlinkError) -> Self {
+        match error {
+            NetlinkError::Refused {
+                errno,
+                reason: None,
+            } => errno.into(),
+            NetlinkError::Socket(error) => error,
+            NetlinkError::Refused { errno, .. } => {
+                Self::new(Self::from(errno).kind(), error.to_string())
+            }
+            NetlinkError::Malformed(_) | NetlinkError::Unanswered | NetlinkError::Unstable => {
+                Self::other(error)
+            }
+        }
+    }
+}
+
+/// One request to the kernel: what, and the `NLM_F_*` bits besides those that [`Socket`] sets itself.
+#[derive(Clone, Debug)]
+pub struct Request {
+    message: RouteNetlinkMessage,
+    flags: u16,
+}
+
+impl Request {
+    fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
+        Self { message, flags }
+    }
+}
+
+/// One message of the kernel: its type and what follows the header.
+struct Answer {
+    kind: u16,
+    payload: Vec<u8>,
+}
+
+/// A blocking rtnetlink socket for requests.
+#[derive(Debug)]
+pub struct Socket {
+    socket: netlink_sys::Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket into the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and connect(2).
+    pub fn open() -> Result<Self, NetlinkError> {
+        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_DEADLINE))?;
+        // Better messages (Linux 4.12), shorter ones (4.3) and filtered listings (4.20). We work without them as well.
+        let _ = socket.set_ext_ack(true);
+        let _ = socket.set_cap_ack(true);
+        let _ = socket.set_netlink_get_strict_chk(true);
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: Vec::with_capacity(DATAGRAM_LIMIT),
+        })
+    }
+
+    /// Does one request.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Refused`] when the kernel refuses, [`NetlinkError::Socket`] when the socket fails.
+    pub fn request(&mut self, request: Request) -> Result<(), NetlinkError> {
+        self.exchange(request).map(drop)
+    }
+
+    /// Does many requests, in this order, a hundred or so in each system call. A refused one costs only itself.
+    ///
+    /// The result has one entry for each request, in the same order. When the socket fails, the first request without
+    /// an answer has that error and those after it are [`NetlinkError::Unanswered`].
+    pub fn batch(&mut self, requests: &[Request]) -> Vec<Result<(), NetlinkError>> {
+        let mut results = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(BATCH_SIZE) {
+            let answered = self
+                .send(chunk, NLM_F_ACK)
+                .and_then(|first| self.acknowledgements(first, chunk.len()));
+            match answered {
+                Ok(mut answers) => results.append(&mut answers),
+                Err(error) => {
+                    results.push(Err(error));
+                    break;
+                }
+            }
+        }
+        results.resize_with(requests.len(), || Err(NetlinkError::Unanswered));
+        results
+    }
+
+    /// Sends requests in one system call. Returns the sequence number of the first.
+    fn send(&mut self, requests: &[Request], flags: u16) -> Result<u32, NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut message = NetlinkMessage::from(request.message.clone());
+            message.header.flags = NLM_F_REQUEST | flags | request.flags;
+            message.header.sequence_number = self.sequence;
+            message.finalize();
+            let start = datagram.len();
+            let length = message.buffer_len();
+            datagram.resize(start + length.next_multiple_of(4), 0);
+            message.serialize(&mut datagram[start..start + length]);
+        }
+        let sent = self.socket.send(&datagram, 0)?;
+        if sent == datagram.len() {
+            Ok(first)
+        } else {
+            Err(NetlinkError::malformed("a request was cut short"))
+        }
+    }
+
+    /// Collects the acknowledgements of `count` requests from sequence number `first` on.
+    fn acknowledgements(
+        &mut self,
+        first: u32,
+        count: usize,
+    ) -> Result<Vec<Result<(), NetlinkError>>, NetlinkError> {
+        let mut results: Vec<Option<Result<(), NetlinkError>>> = Vec::new();
+        results.resize_with(count, || None);
+        while results.iter().any(Option::is_none) {
+            self.receive(|header, payload| {
+                let position = header.sequence.wrapping_sub(first) as usize;
+                if header.kind == NLMSG_ERROR
+                    && let Some(result) = results.get_mut(position)
+                {
+                    *result = Some(verdict(payload)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Sends one request and collects what the kernel says to it until its acknowledgement.
+    fn exchange(&mut self, request: Request) -> Result<Vec<Answer>, NetlinkError> {
+        let sequence = self.send(&[request], NLM_F_ACK)?;
+        let mut answers = Vec::new();
+        let mut end = None;
+        while end.is_none() {
+            self.receive(|header, payload| {
+                if header.sequence != sequence {
+                    // The rest of an earlier exchange that failed half-way.
+                } else if header.kind == NLMSG_ERROR {
+                    end = Some(verdict(payload)?);
+                } else {
+                    answers.push(header.answer(payload));
+                }
+                Ok(())
+            })?;
+        }
+        end.unwrap_or(Ok(())).map(|()| answers)
+    }
+
+    /// Lists everything that the request asks for; begins again when the kernel says that the list is inconsistent.
+    fn list(&mut self, request: &Request) -> Result<Vec<Answer>, NetlinkError> {
+        for _ in 0..LISTING_ATTEMPTS {
+            if let Some(answers) = self.list_once(request)? {
+                return Ok(answers);
+            }
+        }
+        Err(NetlinkError::Unstable)
+    }
+
+    /// One listing; `None` when it changed while it was read.
+    fn list_once(&mut self, request: &Request) -> Result<Option<Vec<Answer>>, NetlinkError> {
+        let sequence = self.send(std::slice::from_ref(request), NLM_F_DUMP)?;
+        let mut answers = Vec::new();
+        let mut interrupted = false;
+        let mut end = None;
+        while end.is_none() {
+            self.receive(|header, payload| {
+                if header.sequence != sequence {
+                    return Ok(());
+                }
+                interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
+                match header.kind {
+                    NLMSG_ERROR | NLMSG_DONE => end = Some(verdict(payload)?),
+                    _ => answers.push(header.answer(payload)),
+                }
+                Ok(())
+            })?;
+        }
+        end.unwrap_or(Ok(()))?;
+        Ok((!interrupted).then_some(answers))
+    }
+
+    /// Waits for one datagram and hands out its messages.
+    fn receive(
+        &mut self,
+        mut each: impl FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer, 0) {
+            Ok(_) => messages(&self.buffer, &mut each),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What the program reads of a message's header.
+struct Header {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+}
+
+impl Header {
+    fn answer(&self, payload: &[u8]) -> Answer {
+        Answer {
+            kind: self.kind,
+            payload: payload.to_vec(),
+        }
+    }
+}
+
+/// Hands out the messages of one datagram.
+fn messages(
+    mut datagram: &[u8],
+    each: &mut impl FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
+) -> Result<(), NetlinkError> {
+    while !datagram.is_empty() {
+        let message = NetlinkBuffer::new_checked(datagram).map_err(NetlinkError::malformed)?;
+        if message.message_type() == NLMSG_OVERRUN {
+            return Err(NetlinkError::malformed("messages were lost"));
+        }
+        let header = Header {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+        };
+        each(&header, message.payload())?;
+        let length = (message.length() as usize).next_multiple_of(4);
+        datagram = datagram.get(length..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The outcome that an acknowledgement, an error or the end of a listing reports.
+fn verdict(payload: &[u8]) -> Result<Result<(), NetlinkError>, NetlinkError> {
+    if payload.is_empty() {
+        // The end of a listing may come without a code.
+        return Ok(Ok(()));
+    }
+    let error = ErrorBuffer::new_checked(payload).map_err(NetlinkError::malformed)?;
+    let Some(code) = error.code() else {
+        return Ok(Ok(()));
+    };
+    if code.get() > 0 {
+        // Only negative numbers are errors.
+        return Ok(Ok(()));
+    }
+    Ok(Err(NetlinkError::Refused {
+        errno: Errno::from_raw_os_error(code.get().saturating_neg()),
+        reason: reason(error.payload()),
+    }))
+}
+
+/// The kernel's own words in a capped error message.
+fn reason(payload: &[u8]) -> Option<String> {
+    /// `NLMSGERR_ATTR_MSG` of linux/netlink.h.
+    const MESSAGE: u16 = 1;
+    NlasIterator::new(payload.get(HEADER_LENGTH..)?)
+        .flatten()
+        .find(|attribute| attribute.kind() == MESSAGE)
+        .and_then(|attribute| parse_string(attribute.value()).ok())
+}
+
+/// A whole number from the four bytes of an attribute, in the machine's byte order.
+fn number(value: &[u8]) -> Result<u32, NetlinkError> {
+    value
+        .try_into()
+        .map(u32::from_ne_bytes)
+        .map_err(|_| NetlinkError::malformed("a number is not four bytes long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_carry_the_number_and_the_words_of_the_kernel() {
+        let error = NetlinkError::Refused {
+            errno: Errno::NODEV,
+            reason: None,
+        };
+        assert_eq!(error.errno(), Some(Errno::NODEV));
+        assert_eq!(
+            io::Error::from(error).raw_os_error(),
+            Some(Errno::NODEV.raw_os_error())
+        );
+        let error = NetlinkError::Refused {
+            errno: Errno::ACCESS,
+            reason: Some("IPv6 is disabled on nexthop device".into()),
+        };
+        assert!(error.to_string().starts_with("IPv6 is disabled"), "{error}");
+        assert_eq!(
+            io::Error::from(error).kind(),
+            io::ErrorKind::PermissionDenied
+        );
+    }
+
+    #[test]
+    fn a_garbled_datagram_is_an_error_and_no_panic() {
+        for bytes in [&[0_u8; 3][..], &[0; 16], &[255; 16], &[4; 40]] {
+            assert!(messages(bytes, &mut |_, _| Ok(())).is_err(), "{bytes:?}");
+        }
+        assert!(verdict(&[1]).is_err());
+    }
+}

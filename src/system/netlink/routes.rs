@@ -1,0 +1,181 @@
+//! Routes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_ip};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::io::Errno;
+
+use super::addresses::family;
+use super::{NetlinkError, Request, Socket, number};
+
+pub use netlink_packet_route::route::{RouteScope, RouteType as RouteKind};
+
+/// The table of the addresses that the machine answers to (`RT_TABLE_LOCAL`).
+pub const LOCAL_TABLE: u32 = 255;
+
+/// `sizeof(struct rtmsg)`.
+const HEADER_LENGTH: usize = 12;
+
+/// A route, as far as the program has to do with routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The number of its table.
+    pub table: u32,
+    /// Who made it: a number that the kernel stores and gives back ("protocol").
+    pub protocol: u8,
+    /// What happens to packets for the destination.
+    pub kind: RouteKind,
+    /// How far the destination is; always [`RouteScope::Universe`] for IPv6.
+    pub scope: RouteScope,
+    /// The type of service that it is limited to; 0 for all.
+    pub type_of_service: u8,
+    /// Its rank among routes to the same destination; 0 leaves it to the kernel (0 for IPv4, 1024 for IPv6).
+    pub priority: u32,
+    /// The destination.
+    pub destination: IpNet,
+    /// The index of the one interface that it goes through; `None` for none or several.
+    pub interface: Option<u32>,
+    /// Whether it goes through another machine.
+    pub gateway: bool,
+}
+
+impl Route {
+    /// A route that makes the machine answer to a destination, as `ip route add to local` makes it.
+    #[must_use]
+    pub fn local(destination: IpNet, interface: u32, protocol: u8) -> Self {
+        Self {
+            table: LOCAL_TABLE,
+            protocol,
+            kind: RouteKind::Local,
+            scope: match destination {
+                IpNet::V4(_) => RouteScope::Host,
+                IpNet::V6(_) => RouteScope::Universe,
+            },
+            type_of_service: 0,
+            priority: 0,
+            destination,
+            interface: Some(interface),
+            gateway: false,
+        }
+    }
+
+    /// The request that adds it. `EEXIST` when there is a route with this destination and rank, whosever it is.
+    #[must_use]
+    pub fn addition(&self) -> Request {
+        Request::new(
+            RouteNetlinkMessage::NewRoute(self.message()),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    }
+
+    /// The request that deletes it, and only it. `ESRCH` when it is not there.
+    #[must_use]
+    pub fn deletion(&self) -> Request {
+        Request::new(RouteNetlinkMessage::DelRoute(self.message()), 0)
+    }
+
+    fn message(&self) -> RouteMessage {
+        let destination = self.destination.addr();
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: family(destination),
+            destination_prefix_length: self.destination.prefix_len(),
+            tos: self.type_of_service,
+            // Tables above 255 are in the attribute alone.
+            table: u8::try_from(self.table).unwrap_or_default(),
+            protocol: self.protocol.into(),
+            scope: self.scope,
+            kind: self.kind,
+            ..RouteHeader::default()
+        };
+        message.attributes = vec![
+            RouteAttribute::Table(self.table),
+            RouteAttribute::Destination(match destination {
+                IpAddr::V4(address) => RouteAddress::Inet(address),
+                IpAddr::V6(address) => RouteAddress::Inet6(address),
+            }),
+        ];
+        if self.priority != 0 {
+            message
+                .attributes
+                .push(RouteAttribute::Priority(self.priority));
+        }
+        if let Some(interface) = self.interface {
+            message.attributes.push(RouteAttribute::Oif(interface));
+        }
+        message
+    }
+
+    /// Reads an `RTM_NEWROUTE` or `RTM_DELROUTE` message; `None` for other families than IP.
+    pub(super) fn parse(payload: &[u8]) -> Result<Option<Self>, NetlinkError> {
+        let header = RouteHeader::parse(payload).map_err(NetlinkError::malformed)?;
+        let anywhere = match header.address_family {
+            AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            _ => return Ok(None),
+        };
+        let mut address = anywhere;
+        let mut route = Self {
+            table: header.table.into(),
+            protocol: header.protocol.into(),
+            kind: header.kind,
+            scope: header.scope,
+            type_of_service: header.tos,
+            priority: 0,
+            destination: IpNet::from(anywhere),
+            interface: None,
+            gateway: false,
+        };
+        for attribute in NlasIterator::new(&payload[HEADER_LENGTH..]) {
+            let attribute = attribute.map_err(NetlinkError::malformed)?;
+            let value = attribute.value();
+            match attribute.kind() {
+                libc::RTA_DST => address = parse_ip(value).map_err(NetlinkError::malformed)?,
+                libc::RTA_OIF => route.interface = Some(number(value)?),
+                libc::RTA_PRIORITY => route.priority = number(value)?,
+                libc::RTA_TABLE => route.table = number(value)?,
+                libc::RTA_GATEWAY | libc::RTA_VIA => route.gateway = true,
+                _ => {}
+            }
+        }
+        route.destination = IpNet::new(address, header.destination_prefix_length)
+            .map_err(NetlinkError::malformed)?;
+        Ok(Some(route))
+    }
+}
+
+impl Socket {
+    /// Lists the routes of a table, of both families, in the kernel's order.
+    ///
+    /// # Errors
+    /// Those of a listing: never a part of it.
+    pub fn routes(&mut self, table: u32) -> Result<Vec<Route>, NetlinkError> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.header.table = u8::try_from(table).unwrap_or_default();
+            message.attributes.push(RouteAttribute::Table(table));
+            let request = Request::new(RouteNetlinkMessage::GetRoute(message), 0);
+            let answers = match self.list(&request) {
+                // A table comes into being with its first route.
+                Err(error) if error.errno() == Some(Errno::NOENT) => continue,
+                result => result?,
+            };
+            for answer in answers {
+                if answer.kind != libc::RTM_NEWROUTE {
+                    continue;
+                }
+                // An older kernel lists every table; one without IPv6 answers for the other family.
+                routes.extend(Route::parse(&answer.payload)?.filter(|route| {
+                    route.table == table
+                        && super::addresses::family(route.destination.addr()) == family
+                }));
+            }
+        }
+        Ok(routes)
+    }
+}
