@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, legacy, sandbox, scripts};
+use crate::commands::{agent, config, legacy, sandbox, scripts};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Show, check and change the configuration.
+    Config(config::Arguments),
     /// An empty sandbox, for tests.
     #[command(hide = true)]
     Sandbox(sandbox::Arguments),
@@ -55,6 +57,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Sandbox(arguments) => sandbox::run(arguments),
             Command::SandboxEnter(arguments) => sandbox::enter(&arguments),
             Command::SandboxInit(arguments) => sandbox::init(&arguments),
