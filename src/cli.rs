@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, legacy, sandbox, scripts, r#try};
+use crate::commands::{agent, config, legacy, sandbox, scripts, r#try};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Show, check and change the configuration.
+    Config(config::Arguments),
     /// See the agent at work on a throw-away copy of this machine.
     Try(r#try::Arguments),
     #[command(hide = true)]
@@ -59,6 +61,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Try(arguments) => conclude(r#try::run(&arguments)),
             Command::TryInside(arguments) => conclude(r#try::run_inside(&arguments)),
             Command::Sandbox(arguments) => sandbox::run(arguments),

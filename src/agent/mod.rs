@@ -224,7 +224,11 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
-        let metadata_config = config::metadata_config(&document).map(String::from);
+        let metadata_config = config::metadata_config(
+            document.instance.attributes.present(),
+            document.project.attributes.present(),
+        )
+        .map(String::from);
         let settings = match &self.settings {
             Some((from, settings)) if *from == metadata_config => Arc::clone(settings),
             _ => self.load_settings(metadata_config),

@@ -1,6 +1,7 @@
 //! One thin file per verb: arguments, the rooms that do the work, what the person sees, the exit status.
 
 pub mod agent;
+pub mod config;
 pub mod legacy;
 pub(crate) mod sandbox;
 pub mod scripts;

@@ -5,7 +5,8 @@
 //! the first section are left out, a section that comes twice is one section, an option that comes twice has its last
 //! value. Everything that Python accepts is read as Python 3 reads it.
 //!
-//! No crate on crates.io reads this dialect; docs/configuration.md has the table of what each of them gets wrong.
+//! No crate on crates.io reads this dialect: docs/configuration.md has the table of what each of them gets wrong, and
+//! none tells the line of a value, which every message needs.
 
 use std::fmt;
 
@@ -43,6 +44,8 @@ pub struct Entry {
     pub name: String,
     /// The line of the option, counted from 1; 0 for one that was added by a program.
     pub line: usize,
+    /// The last line of its value, which is another one where the value is continued.
+    pub last_line: usize,
     /// The value as written: continuation lines joined with a newline, `%` not yet expanded.
     pub raw: String,
 }
@@ -144,12 +147,12 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> (Self, Vec<SyntaxProblem>) {
         let mut reader = Reader::default();
         let body = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        if body.len() != bytes.len() {
+            reader.complain(1, "", SyntaxKind::ByteOrderMark);
+        }
         for (index, line) in physical_lines(body).into_iter().enumerate() {
             let text = String::from_utf8_lossy(line);
             let number = index + 1;
-            if index == 0 && body.len() != bytes.len() {
-                reader.complain(number, &text, SyntaxKind::ByteOrderMark);
-            }
             if matches!(text, std::borrow::Cow::Owned(_)) {
                 reader.complain(number, &text, SyntaxKind::NotUtf8);
             }
@@ -303,12 +306,21 @@ impl Section {
         match self.entries.iter().position(|entry| entry.name == name) {
             Some(index) => {
                 let before = self.entries[index].line;
-                self.entries[index].line = line;
-                self.entries[index].raw = raw;
+                self.entries[index] = Entry {
+                    name,
+                    line,
+                    last_line: line,
+                    raw,
+                };
                 (index, Some(before))
             }
             None => {
-                self.entries.push(Entry { name, line, raw });
+                self.entries.push(Entry {
+                    name,
+                    line,
+                    last_line: line,
+                    raw,
+                });
                 (self.entries.len() - 1, None)
             }
         }
@@ -344,12 +356,12 @@ impl Reader {
         }
         if text.is_empty() {
             // Kept for now: an empty line is part of the value when a continuation line follows.
-            self.continue_value("");
+            self.continue_value(number, "");
             return;
         }
         let indent = line.chars().take_while(|c| is_space(*c)).count();
         if self.option.is_some() && indent > self.indent {
-            self.continue_value(text);
+            self.continue_value(number, text);
             return;
         }
         self.indent = indent;
@@ -362,11 +374,14 @@ impl Reader {
         }
     }
 
-    fn continue_value(&mut self, text: &str) {
+    fn continue_value(&mut self, number: usize, text: &str) {
         if let (Some(section), Some(option)) = (self.section, self.option) {
-            let raw = &mut self.document.sections[section].entries[option].raw;
-            raw.push('\n');
-            raw.push_str(text);
+            let entry = &mut self.document.sections[section].entries[option];
+            entry.raw.push('\n');
+            entry.raw.push_str(text);
+            if !text.is_empty() {
+                entry.last_line = number;
+            }
         }
     }
 
@@ -415,7 +430,7 @@ impl Reader {
 }
 
 /// Splits where Python's text files do: at `\n`, `\r\n` and a lone `\r`.
-fn physical_lines(bytes: &[u8]) -> Vec<&[u8]> {
+pub(super) fn physical_lines(bytes: &[u8]) -> Vec<&[u8]> {
     let mut lines = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -450,7 +465,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 }
 
 /// What Python's `str.strip` removes: Unicode white space and the four separators U+001C to U+001F.
-fn is_space(character: char) -> bool {
+pub(super) fn is_space(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
 }
 

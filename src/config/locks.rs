@@ -35,7 +35,7 @@ impl Locks {
                 if text.source == Source::Metadata {
                     let header = format!("[{}]", section.name);
                     findings.push(
-                        Finding::at(Severity::Error, text.source.place(), section.line, &header)
+                        Finding::at(Severity::Error, &text.file, section.line, &header)
                             .say("metadata cannot lock anything", "put it into the template"),
                     );
                     continue;
@@ -68,7 +68,7 @@ impl Locks {
         findings: &mut Vec<Finding>,
     ) {
         let line = format!("{} = {}", entry.name, entry.raw);
-        let finding = || Finding::at(Severity::Error, text.source.place(), entry.line, &line);
+        let finding = || Finding::at(Severity::Error, &text.file, entry.line, &line);
         let value = match text.document.expand(&section.name, &entry.raw) {
             Ok(value) => value.text,
             Err(error) => {

@@ -218,7 +218,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     nothing!("Core", "cloud_logging_enabled", Go1, Kind::Boolean, "true", "Copies log lines to Cloud Logging.", "nothing but the metadata server is ever connected to"),
     nothing!("Core", "enable_local_plugins", Go2, Kind::Boolean, "true", "Reads plugin manifests from disk.", NO_PLUGINS),
     nothing!("Core", "log_file", Go2, Kind::Text, "", "One more log file.", LOG_ELSEWHERE),
-    set!("Core", "log_level", Go2, core.log_level, "How much is logged: 0 errors, 1 warnings, 2 and 3 information, 4 debug."),
+    set!("Core", "log_level", Go2, core.log_level, "How much is logged: 0 errors, 1 warnings, 2 and 3 information, 4 and more debug."),
     nothing!("Core", "log_verbosity", Go2, COUNT, "0", "How much more debug lines say.", "`log_level = 4` is all there is"),
     nothing!("Core", "on_demand_plugins", Go2, Kind::Boolean, "true", "Lets the control plane install plugins.", NO_PLUGINS),
     set!("Daemons", "accounts_daemon", Python, daemons.accounts_daemon, "`false` disables accounts."),
