@@ -342,7 +342,7 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
                     }
                 }
                 Err(error) => {
-                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}")
+                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
                 }
             }
             std::thread::sleep(MONITOR_RETRY);

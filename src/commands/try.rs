@@ -53,7 +53,10 @@ pub(crate) struct InsideArguments {
 /// # Errors
 /// The metadata file cannot be used, or no sandbox can be had.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut options = Options { hostname: "example".into(), ..Options::default() };
+    let mut options = Options {
+        hostname: "example".into(),
+        ..Options::default()
+    };
     let mut inside: Vec<OsString> = vec!["/proc/self/exe".into(), "try-inside".into()];
     if let Some(file) = &arguments.metadata {
         let (shown, at) = show(file)?;
@@ -72,8 +75,16 @@ fn show(file: &Path) -> anyhow::Result<(Shown, PathBuf)> {
         bail!("the metadata file {} does not exist", file.display());
     }
     let file = file.canonicalize().with_context(told)?;
-    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { bail!("{} is no file", file.display()) };
-    Ok((Shown { from: directory.into(), at: SHOWN_AT.into() }, Path::new(SHOWN_AT).join(name)))
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
+        bail!("{} is no file", file.display())
+    };
+    Ok((
+        Shown {
+            from: directory.into(),
+            at: SHOWN_AT.into(),
+        },
+        Path::new(SHOWN_AT).join(name),
+    ))
 }
 
 /// Plays inside the sandbox.

@@ -1,6 +1,6 @@
 //! The real agent, as a program of its own beside the scene, and what it says.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use crate::system::processes::background::Background;
@@ -50,10 +50,7 @@ impl Actor {
 
     /// The next line, unless none comes for so long. `None` as well when the agent has ended.
     pub(crate) fn next(&self, patience: Duration) -> Option<Line> {
-        match self.lines.recv_timeout(patience) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.lines.recv_timeout(patience).ok()
     }
 }
 

@@ -77,7 +77,7 @@ fn run_startup_script(stage: &Stage) -> anyhow::Result<()> {
     let mut lines = Lines::default();
     let runner = Invocation::new(PROGRAM, ["scripts", "startup", "--debug"]);
     stream(&runner, &[("PATH", processes::SEARCH_PATH)], |bytes| {
-        lines.take(bytes, |line| said.push(line.to_owned()))
+        lines.take(bytes, |line| said.push(line.to_owned()));
     })?;
     lines.finish(|line| said.push(line.to_owned()));
     let took = started.elapsed();

@@ -73,7 +73,10 @@ impl FileLock {
     /// # Errors
     /// [`LockError::Held`] when another process of ours has it, [`LockError::Failed`] for everything else.
     pub fn try_take(path: &Path) -> Result<Self, LockError> {
-        let failed = |source: io::Error| LockError::Failed { path: path.to_path_buf(), source };
+        let failed = |source: io::Error| LockError::Failed {
+            path: path.to_path_buf(),
+            source,
+        };
         let own = rustix::process::geteuid().as_raw();
         for _ in 0..ATTEMPTS {
             let Some(fd) = open(path, own).map_err(failed)? else {
@@ -87,17 +90,23 @@ impl FileLock {
             }
             let holder = holder(&fs::fstat(&fd).map_err(|error| failed(error.into()))?);
             if holder.uid.is_none_or(|uid| uid == own) {
-                return Err(LockError::Held { path: path.to_path_buf(), holder });
+                return Err(LockError::Held {
+                    path: path.to_path_buf(),
+                    holder,
+                });
             }
             files::remove(path).map_err(failed)?;
         }
-        Err(failed(io::Error::other("somebody else keeps putting a file there")))
+        Err(failed(io::Error::other(
+            "somebody else keeps putting a file there",
+        )))
     }
 }
 
 /// Opens the lock file, made where it is missing; `None` when it is somebody else's or no regular file.
 fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match fs::open(path, flags, Mode::from_raw_mode(LOCK_MODE)) {
         Ok(fd) => fd,
         // A link, or what fs.protected_regular and its sisters keep us from opening: not ours.
@@ -118,11 +127,16 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
 /// Who holds a lock on this file, by /proc/locks (proc(5)).
 fn holder(status: &Stat) -> Holder {
     let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
-    let Some(pid) = holding_process(&String::from_utf8_lossy(&table), status) else { return Holder::default() };
+    let Some(pid) = holding_process(&String::from_utf8_lossy(&table), status) else {
+        return Holder::default();
+    };
     let directory = Path::new("/proc").join(pid.to_string());
     let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
     let name = String::from_utf8_lossy(&name).trim().to_owned();
-    Holder { process: Some((pid, name)), uid: directory.metadata().ok().map(|entry| entry.uid()) }
+    Holder {
+        process: Some((pid, name)),
+        uid: directory.metadata().ok().map(|entry| entry.uid()),
+    }
 }
 
 /// The process in a line such as `1: FLOCK  ADVISORY  WRITE 812 00:19:1042 0 EOF`.
@@ -151,7 +165,10 @@ mod tests {
         let path = directory.path().join("x.lock");
         let lock = FileLock::try_take(&path).unwrap();
         let told = FileLock::try_take(&path).unwrap_err().to_string();
-        assert!(told.ends_with(&format!("(process {})", std::process::id())), "{told}");
+        assert!(
+            told.ends_with(&format!("(process {})", std::process::id())),
+            "{told}"
+        );
         drop(lock);
         drop(FileLock::try_take(&path).unwrap());
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, LOCK_MODE);

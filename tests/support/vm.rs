@@ -27,7 +27,10 @@ impl Vm {
         let live = Live::new(Store::example());
         let listener = TcpListener::bind(("169.254.169.254", 80)).unwrap();
         let server = Server::start(listener, &live).unwrap();
-        Self { live, _server: server }
+        Self {
+            live,
+            _server: server,
+        }
     }
 
     /// Puts a value into metadata.
@@ -49,8 +52,16 @@ impl Vm {
     pub(crate) fn settled(&self, agent: &Daemon) -> String {
         let etag = self.live.read(|store| store.etag(&[])).unwrap();
         let pass = |manager: &str| format!("Pass of {manager} for etag {etag}:");
-        let done = || ["accounts", "network"].iter().all(|manager| agent.said().contains(&pass(manager)));
-        poll_until(PATIENCE, &format!("a pass of every manager:\n{}", agent.said()), done);
+        let done = || {
+            ["accounts", "network"]
+                .iter()
+                .all(|manager| agent.said().contains(&pass(manager)))
+        };
+        poll_until(
+            PATIENCE,
+            &format!("a pass of every manager:\n{}", agent.said()),
+            done,
+        );
         agent.said()
     }
 }
@@ -62,12 +73,17 @@ pub(crate) fn entry(user: &str) -> String {
 
 /// The entry of a user as the name service gives it; empty when there is none.
 pub(crate) fn passwd(user: &str) -> String {
-    String::from_utf8_lossy(&super::attempt(["getent", "passwd", user]).stdout).trim().to_owned()
+    String::from_utf8_lossy(&super::attempt(["getent", "passwd", user]).stdout)
+        .trim()
+        .to_owned()
 }
 
 /// The names of the groups of a user.
 pub(crate) fn groups(user: &str) -> Vec<String> {
-    let mut groups: Vec<String> = text_of(["id", "-Gn", user]).split(' ').map(String::from).collect();
+    let mut groups: Vec<String> = text_of(["id", "-Gn", user])
+        .split(' ')
+        .map(String::from)
+        .collect();
     groups.sort();
     groups
 }
