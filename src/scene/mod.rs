@@ -58,6 +58,7 @@ pub(crate) fn accompany(command: &[OsString], path: Option<&Path>) -> anyhow::Re
     let (program, arguments) = command.split_first().context("find the command")?;
     let program = Program {
         program,
+        name: None,
         arguments,
         environment: &[],
         directory: None,
