@@ -149,13 +149,13 @@ fn sigterm_ends_the_agent_at_once_in_the_middle_of_work() {
     in_sandbox(
         "sigterm_ends_the_agent_at_once_in_the_middle_of_work",
         || {
-            let slow = "[Accounts]\nuseradd_cmd = sleep 30 {user}\n";
+            let slow = "[Accounts]\nuseradd_cmd = sleep 31.25\n";
             std::fs::write("/etc/default/instance_configs.cfg", slow).unwrap();
             let vm = Vm::new();
             vm.set_keys(&[entry("alice")]);
             let mut agent = vm.agent();
             poll_until(PATIENCE, "the command runs", || {
-                attempt(["pgrep", "-f", "sleep 30 alice"]).status.success()
+                attempt(["pgrep", "-f", "sleep 31.25"]).status.success()
             });
             let started = Instant::now();
             agent.signal("TERM");
