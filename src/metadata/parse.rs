@@ -455,7 +455,7 @@ mod tests {
         let expected = Document::parse(&real());
         assert_eq!(Document::parse(&renamed(&real(), kebab)), expected);
         assert_eq!(
-            Document::parse(&renamed(&real(), |name| name.to_ascii_uppercase())),
+            Document::parse(&renamed(&real(), str::to_ascii_uppercase)),
             expected
         );
     }
