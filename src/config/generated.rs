@@ -74,11 +74,7 @@ fn is_built_in(document: &Document, section: &Section, entry: &Entry) -> bool {
     let Ok(value) = document.expand(&section.name, &entry.raw) else {
         return false;
     };
-    let mut settings = super::Settings::default();
-    match option.assign(&mut settings, &value.text) {
-        Ok(()) => option.render(&settings).unwrap_or(value.text) == option.default_text(),
-        Err(_) => false,
-    }
+    option.canonical(&value.text) == Ok(option.default_text())
 }
 
 fn key(section: &str, option: &str) -> String {

@@ -472,3 +472,118 @@ pub(super) fn is_space(character: char) -> bool {
 fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kinds(text: &str) -> Vec<(usize, SyntaxKind)> {
+        let (_, problems) = Document::parse(text.as_bytes());
+        problems.iter().map(|p| (p.line, p.kind)).collect()
+    }
+
+    fn raw(text: &[u8], section: &str, option: &str) -> Option<String> {
+        let (document, _) = Document::parse(text);
+        Some(document.entry(section, option)?.raw.clone())
+    }
+
+    #[test]
+    fn each_bad_line_is_told_with_its_number_and_costs_itself() {
+        let text = "stray = 1\n[A]\na = 1\nprose\n   b = 2\n= 3\n[A]\na = 4\n[B] x = 5\n";
+        assert_eq!(
+            kinds(text),
+            [
+                (1, SyntaxKind::BeforeFirstSection),
+                (4, SyntaxKind::NoDelimiter),
+                (6, SyntaxKind::NoName),
+                (7, SyntaxKind::RepeatedSection { first: 2 }),
+                (8, SyntaxKind::RepeatedOption { first: 3 }),
+                (9, SyntaxKind::TextAfterHeader),
+            ]
+        );
+        assert_eq!(raw(text.as_bytes(), "A", "a").as_deref(), Some("4"));
+        // An indented line below a bad one is a line of its own and does not continue the value above.
+        assert_eq!(raw(text.as_bytes(), "A", "b").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn odd_bytes_cost_nothing_else() {
+        let text = b"\xef\xbb\xbf[A]\r\na = caf\xe9\rb = 2\n\0c = x\0y";
+        let (document, problems) = Document::parse(text);
+        let kinds: Vec<_> = problems.iter().map(|p| (p.line, p.kind)).collect();
+        assert_eq!(
+            kinds,
+            [(1, SyntaxKind::ByteOrderMark), (2, SyntaxKind::NotUtf8)]
+        );
+        assert_eq!(document.entry("A", "a").unwrap().raw, "caf\u{fffd}");
+        assert_eq!(document.entry("A", "b").unwrap().line, 3);
+        assert_eq!(document.entry("A", "\0c").unwrap().raw, "x\0y");
+    }
+
+    #[test]
+    fn values_are_expanded_as_in_python_and_a_lone_percent_sign_is_itself() {
+        let text = "[DEFAULT]\nbase = /srv\n[A]\na = %(base)s/%(B)s\nb = 5%%\nc = 50% of %d\nd = %(d)s\ne = %(x)s\n";
+        let (document, _) = Document::parse(text.as_bytes());
+        let value = |option| document.value("A", option);
+        assert_eq!(value("a").unwrap().unwrap().text, "/srv/5%");
+        let stray = value("c").unwrap().unwrap();
+        assert_eq!(
+            (stray.text.as_str(), stray.stray_percent),
+            ("50% of %d", true)
+        );
+        assert_eq!(value("d"), Err(InterpolationError::TooDeep("d".into())));
+        assert_eq!(value("e"), Err(InterpolationError::Missing("x".into())));
+        assert_eq!(value("nothing"), Ok(None));
+    }
+
+    #[test]
+    fn a_value_cannot_be_made_to_fill_the_memory() {
+        let ten = |name: &str| format!("%({name})s").repeat(60);
+        let mut text = String::from("[A]\nv0 = x\n");
+        for level in 1..9 {
+            text.push_str(&format!("v{level} = {}\n", ten(&format!("v{}", level - 1))));
+        }
+        let (document, _) = Document::parse(text.as_bytes());
+        assert!(matches!(
+            document.value("A", "v8"),
+            Err(InterpolationError::TooLong(_))
+        ));
+    }
+
+    proptest! {
+        /// No bytes make the parser fail, and an option below them is read.
+        #[test]
+        fn nothing_above_hides_a_good_line(garbage in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut file = garbage;
+            file.extend(b"\n[Last]\nlast = kept\n");
+            let read = raw(&file, "Last", "last");
+            prop_assert_eq!(read.as_deref(), Some("kept"));
+        }
+
+        /// Good lines between bad ones are all read.
+        #[test]
+        fn no_good_line_is_lost(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    Just(None),
+                    "[^\\[ \t\r\n\\x0b\\x0c\\x1c-\\x1f\\p{White_Space}=:][^=:\r\n]{0,20}".prop_map(Some),
+                ],
+                0..30,
+            )
+        ) {
+            let mut file = String::from("[A]\n");
+            for (number, line) in lines.iter().enumerate() {
+                match line {
+                    Some(bad) => file.push_str(bad),
+                    None => file.push_str(&format!("good{number} = {number}")),
+                }
+                file.push('\n');
+            }
+            for (number, _) in lines.iter().enumerate().filter(|(_, line)| line.is_none()) {
+                let read = raw(file.as_bytes(), "A", &format!("good{number}"));
+                prop_assert_eq!(read, Some(number.to_string()));
+            }
+        }
+    }
+}

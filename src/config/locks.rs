@@ -30,18 +30,21 @@ impl Locks {
     /// what they are against.
     pub(super) fn collect(texts: &[SourceText], findings: &mut Vec<Finding>) -> Self {
         let mut locks = Self::default();
-        for text in texts {
-            for section in text.sections_named(LOCK_SECTION) {
-                if text.source == Source::Metadata {
-                    let header = format!("[{}]", section.name);
-                    findings.push(
-                        Finding::at(Severity::Error, &text.file, section.line, &header)
-                            .say("metadata cannot lock anything", "put it into the template"),
-                    );
-                    continue;
-                }
-                for entry in section.entries() {
-                    locks.entry(text, section, entry, findings);
+        // What is off is known before any pin: off is stronger, whatever their order and their files.
+        for is_disable in [true, false] {
+            for text in texts {
+                for section in text.sections_named(LOCK_SECTION) {
+                    if text.source == Source::Metadata {
+                        if is_disable {
+                            findings.push(refuse(text, section));
+                        }
+                        continue;
+                    }
+                    for entry in section.entries() {
+                        if (entry.name == DISABLE) == is_disable {
+                            locks.entry(text, section, entry, findings);
+                        }
+                    }
                 }
             }
         }
@@ -111,18 +114,18 @@ impl Locks {
     fn disable(&mut self, function: Function, origin: Origin) {
         self.policy.disable(function);
         for &(section, name, value) in function.pins() {
-            // Off is stronger than a pin of the same option, whatever their order.
-            self.pins
-                .retain(|pin| (pin.section, pin.name) != (section, name));
-            self.pins.insert(
-                0,
-                Pin {
+            let is_pinned = self
+                .pins
+                .iter()
+                .any(|pin| (pin.section, pin.name) == (section, name));
+            if !is_pinned {
+                self.pins.push(Pin {
                     section,
                     name,
                     value: value.to_owned(),
                     origin,
-                },
-            );
+                });
+            }
         }
     }
 
@@ -185,6 +188,13 @@ impl Locks {
         );
         Ok(())
     }
+}
+
+/// The finding for a `[Lock]` in metadata.
+fn refuse(text: &SourceText, section: &Section) -> Finding {
+    let header = format!("[{}]", section.name);
+    Finding::at(Severity::Error, &text.file, section.line, &header)
+        .say("metadata cannot lock anything", "put it into the template")
 }
 
 /// The option that `Section.option` names, in any case, or what to write instead.

@@ -5,7 +5,7 @@
 //! here is known, checked and explained, but sets nothing.
 
 use super::Settings;
-use super::values::{Invalid, Kind, Value};
+use super::values::{Invalid, Kind, Value, boolean};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,23 @@ impl OptionSpec {
             Slot::Field(field) => (field.assign)(settings, text),
             Slot::Nothing { kind, .. } => kind.check(text),
         }
+    }
+
+    /// A value in the one way in which we write it: `Yes` is `true`.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the text is no value of the option's kind.
+    pub fn canonical(&self, text: &str) -> Result<String, Invalid> {
+        let mut settings = Settings::default();
+        self.assign(&mut settings, text)?;
+        let switch = match self.kind() {
+            Kind::Boolean => boolean(text).map(|on| on.to_string()),
+            _ => None,
+        };
+        Ok(self
+            .render(&settings)
+            .or(switch)
+            .unwrap_or_else(|| text.to_owned()))
     }
 
     /// The value in the settings as text; `None` for an option without a meaning here.

@@ -385,3 +385,118 @@ words! {
         Fqdn = "fqdn",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<V: Value + Clone>(mut value: V, text: &str) -> Option<V> {
+        let before = value.render();
+        match value.assign(text) {
+            Ok(()) => {
+                assert_eq!(V::KIND.check(text), Ok(()), "{text}");
+                Some(value)
+            }
+            Err(_) => {
+                assert_eq!(
+                    value.render(),
+                    before,
+                    "{text}: an invalid value changed something"
+                );
+                assert!(V::KIND.check(text).is_err(), "{text}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn booleans_are_the_words_of_both_predecessors() {
+        for word in ["1", "yes", "true", "on", "y", "t", "True", "YES", "oN"] {
+            assert_eq!(read(false, word), Some(true), "{word}");
+        }
+        for word in ["0", "no", "false", "off", "n", "f", "False", "OFF"] {
+            assert_eq!(read(true, word), Some(false), "{word}");
+        }
+        for word in ["", "2", "tru", "yes!", "enabled", "true false"] {
+            assert_eq!(read(true, word), None, "{word}");
+        }
+        assert_eq!(read(Some(true), ""), Some(None));
+        assert_eq!(read(None, "off"), Some(Some(false)));
+        assert_eq!(read(Some(true), "maybe"), None);
+    }
+
+    #[test]
+    fn numbers_are_digits_in_range() {
+        assert_eq!(read(66_u8, "0"), Some(0));
+        assert_eq!(read(66_u8, "255"), Some(255));
+        assert_eq!(read(66_u8, ""), Some(66));
+        for text in [
+            "256",
+            "-1",
+            "+1",
+            "0x42",
+            "6 6",
+            "boot",
+            "99999999999999999999",
+        ] {
+            assert_eq!(read(66_u8, text), None, "{text}");
+        }
+        assert_eq!(read(1_u32, "4294967295"), Some(u32::MAX));
+        assert_eq!(read(1_u32, "4294967296"), None);
+    }
+
+    #[test]
+    fn texts_and_lists() {
+        let text = String::from("built-in");
+        assert_eq!(read(text.clone(), "").as_deref(), Some("built-in"));
+        assert_eq!(read(text.clone(), "other").as_deref(), Some("other"));
+        assert_eq!(read(text.clone(), "a\0b"), None);
+        assert_eq!(read(Some(text), ""), Some(None));
+        let list = vec![String::from("x")];
+        assert_eq!(read(list.clone(), ""), Some(vec![]));
+        assert_eq!(
+            read(list, "a, b,,c\n d ,"),
+            Some(["a", "b", "c", "d"].map(String::from).to_vec())
+        );
+        assert_eq!(
+            read(vec![], "42:01:0A:00:00:02, 42-01-0a-00-00-03"),
+            Some(vec![
+                MacAddress([0x42, 1, 0x0a, 0, 0, 2]),
+                MacAddress([0x42, 1, 0x0a, 0, 0, 3])
+            ])
+        );
+        for bad in [
+            "42:01:0a:00:00",
+            "42:01:0a:00:00:02:03",
+            "4:2:1:0:a:0",
+            "42:01:0a:00:00:0g",
+            "+4:01:0a:00:00:02",
+        ] {
+            assert_eq!(read(Vec::<MacAddress>::new(), bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lost_list_of_sudo_users_gives_nobody_root() {
+        assert_eq!(read(SudoUsers::All, ""), Some(SudoUsers::None));
+        assert_eq!(read(SudoUsers::None, "ALL"), Some(SudoUsers::All));
+        let only = read(SudoUsers::All, "alice, bob").unwrap();
+        assert!(only.includes("bob") && !only.includes("carol"));
+        assert!(SudoUsers::All.includes("carol") && !SudoUsers::None.includes("carol"));
+    }
+
+    #[test]
+    fn words_are_read_in_any_case_and_written_as_documented() {
+        assert_eq!(
+            read(HostnameMode::Off, "Static"),
+            Some(HostnameMode::Static)
+        );
+        assert_eq!(
+            read(NormalizeCrlf::Shebang, "OFF"),
+            Some(NormalizeCrlf::Off)
+        );
+        assert_eq!(read(NormalizeCrlf::Shebang, "on"), None);
+        assert_eq!(HostnameForm::Fqdn.render(), "fqdn");
+        assert_eq!(HostnameMode::KIND.accepts(), "off, transient or static");
+    }
+}
