@@ -59,7 +59,11 @@ fn free_address() -> SocketAddr {
 
 #[test]
 fn values_directories_and_the_document_are_read() {
-    let Scene { client, server: _server, .. } = scene();
+    let Scene {
+        client,
+        server: _server,
+        ..
+    } = scene();
     assert_eq!(client.get_text("instance/name").unwrap(), "example");
     assert_eq!(client.get_text("/instance/name").unwrap(), "example");
     let project = client.get_json("project").unwrap();
@@ -75,7 +79,11 @@ fn values_directories_and_the_document_are_read() {
 
 #[test]
 fn no_such_key_and_a_directory_are_answers() {
-    let Scene { client, server: _server, .. } = scene();
+    let Scene {
+        client,
+        server: _server,
+        ..
+    } = scene();
     let error = client.get_text("instance/what").unwrap_err();
     assert!(
         matches!(&error, MetadataError::NotFound(key) if key == "instance/what"),
@@ -88,7 +96,11 @@ fn no_such_key_and_a_directory_are_answers() {
 
 #[test]
 fn guest_attributes_are_written_and_refusals_told() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let error = client
         .put_guest_attribute("hostkeys", "ssh-ed25519", "AAAA")
         .unwrap_err();
@@ -114,7 +126,11 @@ fn guest_attributes_are_written_and_refusals_told() {
 /// works again.
 #[test]
 fn every_fault_is_told_apart_and_passes() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let client = client.with_deadline(Duration::from_secs(2));
     let elsewhere = Kind::Redirect {
         to: "http://192.0.2.1/computeMetadata/v1/".into(),
@@ -184,7 +200,11 @@ fn every_fault_is_told_apart_and_passes() {
 
 #[test]
 fn a_slow_answer_within_the_deadline_is_an_answer() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let client = client.with_deadline(LONG);
     live.inject(Fault::times(Kind::Drip { milliseconds: 1 }, 1));
     assert_eq!(client.get_text("instance/name").unwrap(), "example");
@@ -272,7 +292,11 @@ fn another_address_is_used_where_the_first_is_not_there_and_remembered() {
 
 #[test]
 fn retries_end_with_the_outage_or_with_the_attempts() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let retry = |attempts| Retry {
         backoff: quick().backoff,
         ..Retry::at_most(std::num::NonZeroU32::new(attempts).unwrap(), "test")
@@ -365,7 +389,11 @@ fn a_watcher_tells_at_once_and_then_every_change() {
 
 #[test]
 fn a_stop_ends_a_hanging_get() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let watching = Watching::start(&client, quick());
     watching.next();
     assert!(live.wait_until(LONG, |observed| observed.waiting == 1));
@@ -380,7 +408,11 @@ fn a_stop_ends_a_hanging_get() {
 
 #[test]
 fn a_document_that_was_not_taken_comes_again() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let refusals = AtomicUsize::new(0);
     let watcher = Watcher::new(&client, quick());
     let stop = watcher.stop();
@@ -452,7 +484,11 @@ fn a_watcher_outlives_every_fault_and_the_server() {
 
 #[test]
 fn a_server_that_never_waits_is_not_worn_out_either() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     live.inject(Fault::always(Kind::NoEtag));
     let settings = Settings {
         backoff: Backoff {
@@ -488,7 +524,11 @@ fn ten_thousand_polls_leave_no_file_descriptor() {
         assert!(status.success());
         return;
     }
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     live.set_faults(vec![
         Fault::always(Kind::Status { status: 503 }).with_probability(0.05),
         Fault::always(Kind::Reset).with_probability(0.05),
