@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, config, legacy, sandbox, scripts};
+use crate::commands::{agent, config, legacy, sandbox, scripts, r#try};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -32,6 +32,10 @@ enum Command {
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
+    /// See the agent at work on a throw-away copy of this machine.
+    Try(r#try::Arguments),
+    #[command(hide = true)]
+    TryInside(r#try::InsideArguments),
     /// An empty sandbox, for tests.
     #[command(hide = true)]
     Sandbox(sandbox::Arguments),
@@ -58,6 +62,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
+            Command::Try(arguments) => conclude(r#try::run(&arguments)),
+            Command::TryInside(arguments) => conclude(r#try::run_inside(&arguments)),
             Command::Sandbox(arguments) => sandbox::run(arguments),
             Command::SandboxEnter(arguments) => sandbox::enter(&arguments),
             Command::SandboxInit(arguments) => sandbox::init(&arguments),

@@ -13,5 +13,6 @@ pub mod emulator;
 pub mod metadata;
 pub mod network;
 pub mod sandbox;
+mod scene;
 pub mod scripts;
 pub mod system;

@@ -103,9 +103,9 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
                 managers.push(*manager);
                 locks.push(lock);
             }
-            Err(LockError::Held(path)) => warn!(
+            Err(LockError::Held { path, holder }) => warn!(
                 target: manager.logger(),
-                "Exception locking {}. File already locked. Another agent manages {}; stop it first.",
+                "Exception locking {}. File already locked by {holder}, which manages {}; stop it first.",
                 path.display(),
                 manager.name()
             ),
@@ -342,7 +342,7 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
                     }
                 }
                 Err(error) => {
-                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}")
+                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
                 }
             }
             std::thread::sleep(MONITOR_RETRY);

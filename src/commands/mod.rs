@@ -5,3 +5,4 @@ pub mod config;
 pub mod legacy;
 pub(crate) mod sandbox;
 pub mod scripts;
+pub mod r#try;

@@ -82,6 +82,8 @@ pub(crate) fn init(arguments: &StageArguments) -> ExitCode {
 fn stage(result: std::io::Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
+        // The caller has ended, so there is nobody to tell.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
             tell(&error);
             ExitCode::FAILURE

@@ -186,3 +186,79 @@ pub fn reconcile(document: &Document, settings: &Settings) -> Result<Report, Net
         lines,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::network::plan::{Action, Reason};
+    use crate::network::routes::{List, Origin, parse};
+    use crate::system::netlink::Route;
+
+    fn change(adds: bool, name: &str, prefix: &str) -> Change {
+        let index = name.len().try_into().unwrap();
+        Change {
+            action: if adds {
+                Action::Add(Origin {
+                    nic: 0,
+                    list: List::ForwardedIps,
+                })
+            } else {
+                Action::Remove(Reason::NotInMetadata)
+            },
+            interface: Interface {
+                index,
+                name: name.into(),
+            },
+            route: Route::local(parse(prefix).unwrap(), index, 66),
+        }
+    }
+
+    #[test]
+    fn each_changed_interface_has_one_line_in_the_predecessors_words() {
+        let before = ["1.1.1.1", "10.0.0.0/24"].map(|text| parse(text).unwrap());
+        let configured = BTreeMap::from([(4, before.into())]);
+        let done = [
+            change(true, "eth0", "1.1.1.2"),
+            change(true, "ens10", "fd00::1"),
+            change(false, "eth0", "1.1.1.1"),
+        ];
+        assert_eq!(
+            lines(&configured, &done),
+            [
+                "Changing eth0 IPs from [1.1.1.1, 10.0.0.0/24] to [1.1.1.2, 10.0.0.0/24] by adding [1.1.1.2] and \
+                 removing [1.1.1.1].",
+                "Changing ens10 IPs from None to [fd00::1] by adding [fd00::1] and removing None.",
+            ]
+        );
+        assert_eq!(lines(&configured, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn many_addresses_are_counted() {
+        let done: Vec<_> = (0..100)
+            .map(|last| change(true, "eth0", &format!("1.1.1.{last}")))
+            .collect();
+        let line = lines(&BTreeMap::new(), &done).remove(0);
+        assert!(
+            line.contains("1.1.1.19, 80 more] and removing None."),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_look_at() {
+        let failure = Failure {
+            change: change(true, "eth0", "1.1.1.1"),
+            error: NetlinkError::Refused {
+                errno: Errno::EXIST,
+                reason: None,
+            },
+        };
+        assert_eq!(
+            failure.to_string(),
+            "Could not add 1.1.1.1 to eth0 (instance/network-interfaces/0/forwarded-ips): File exists (os error 17). \
+             Somebody else's route for it is in table local (`ip route show table local`)."
+        );
+    }
+}

@@ -17,11 +17,18 @@ const QUIET: Duration = Duration::from_millis(20);
 /// And a burst that does not end is told of after this time.
 const LONGEST_BURST: Duration = Duration::from_millis(200);
 
+/// When somebody undoes what we do at once, and we what they do, this many words are free, ...
+const FREE_WORDS: u32 = 20;
+
+/// ... and after them there is one in this time. A route is still back within a second.
+const PACE: Duration = Duration::from_millis(500);
+
 /// Listens to the kernel, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Monitor {
     subscription: Subscription,
     known: Known,
+    pace: Pace,
 }
 
 impl Monitor {
@@ -35,6 +42,7 @@ impl Monitor {
         Ok(Self {
             subscription,
             known,
+            pace: Pace::default(),
         })
     }
 
@@ -49,7 +57,9 @@ impl Monitor {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let events = self.subscription.next(left)?;
             if self.matter(events)? {
-                self.drain()?;
+                self.drain(QUIET, Instant::now() + LONGEST_BURST)?;
+                let word = self.pace.next(Instant::now());
+                self.drain(PACE, word)?;
                 return Ok(true);
             }
             if left.is_some_and(|left| left.is_zero()) {
@@ -58,12 +68,11 @@ impl Monitor {
         }
     }
 
-    /// Hears the rest of a burst.
-    fn drain(&mut self) -> Result<(), NetlinkError> {
-        let until = Instant::now() + LONGEST_BURST;
+    /// Hears what comes, until nothing has for `quiet` or it is `until`.
+    fn drain(&mut self, quiet: Duration, until: Instant) -> Result<(), NetlinkError> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let events = self.subscription.next(Some(QUIET.min(left)))?;
+            let events = self.subscription.next(Some(quiet.min(left)))?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -91,6 +100,24 @@ impl Iterator for Monitor {
     /// Waits for the next change, however long it takes.
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.wait(None).map(drop))
+    }
+}
+
+/// Spaces words out when there are too many: a leaky bucket.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the bucket will be empty.
+    empty: Option<Instant>,
+}
+
+impl Pace {
+    /// The time for the next word, which takes its place.
+    fn next(&mut self, now: Instant) -> Instant {
+        let empty = self.empty.map_or(now, |empty| empty.max(now));
+        self.empty = Some(empty + PACE);
+        empty
+            .checked_sub(PACE * FREE_WORDS)
+            .map_or(now, |at| at.max(now))
     }
 }
 
@@ -137,5 +164,37 @@ impl Known {
             Event::RouteGone(route) => route.table == LOCAL_TABLE,
             Event::Lost => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_words_are_free_and_a_fight_is_paced() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        let mut now = start;
+        let delays: Vec<_> = (0..40)
+            .map(|_| {
+                let at = pace.next(now);
+                let delay = at - now;
+                now = at + Duration::from_millis(20);
+                delay
+            })
+            .collect();
+        let free = FREE_WORDS as usize;
+        assert!(delays[..free].iter().all(Duration::is_zero), "{delays:?}");
+        let limit = PACE;
+        assert!(delays.iter().all(|delay| *delay <= limit), "{delays:?}");
+        assert!(
+            delays[free + 2..].iter().all(|delay| *delay > PACE / 2),
+            "{delays:?}"
+        );
+        // Peace gives the free words back.
+        let later = now + PACE * (FREE_WORDS + 1);
+        assert_eq!(pace.next(later), later);
+        assert_eq!(pace.next(later), later);
     }
 }

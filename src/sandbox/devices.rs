@@ -54,7 +54,7 @@ fn fill_dev(construction: &Construction) -> io::Result<()> {
         let target = dev.path().join(name);
         dev.replace(OsStr::new(name), b"", &Attributes::mode(0o666))?;
         mounts::bind(&source, &target)?;
-        mounts::make_read_only(&target)?;
+        mounts::restrict(&target, MountFlags::RDONLY)?;
     }
     for (name, target) in LINKS {
         dev.create_link(OsStr::new(name), Path::new(target))?;
@@ -93,7 +93,7 @@ fn mount_proc(construction: &Construction) -> io::Result<()> {
         }
         let target = point.join(&name);
         mounts::bind(&target, &target)?;
-        mounts::make_read_only(&target)?;
+        mounts::restrict(&target, MountFlags::RDONLY)?;
     }
     let settings = point.join("sys/net");
     mounts::bind(&settings, &settings)?;

@@ -202,6 +202,10 @@ impl Sandbox {
         } else {
             Some(mapping::Mapping::of_caller().map_err(SandboxError::NotAllowed)?)
         };
+        // Before anything else is opened, which might get a number that the caller only believes to be open.
+        for number in &self.options.kept {
+            namespaces::set_inherited(*number, true)?;
+        }
         let (ours, theirs) = UnixStream::pair()?;
         let order = self.order(mapped.is_some(), theirs.as_raw_fd())?;
         let signals = Signals::hold()?;
@@ -282,6 +286,9 @@ fn listen(
                 answer.write_all(b"\n")?;
             }
             Report::Started => return Ok(()),
+            Report::NotSetUp(message) if mapping.is_some() => {
+                return Err(SandboxError::NotAllowed(message));
+            }
             Report::NotSetUp(message) => return Err(SandboxError::NotSetUp(message)),
             Report::NotStarted { message, status } => {
                 return Err(SandboxError::NotStarted { message, status });

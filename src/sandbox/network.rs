@@ -12,7 +12,7 @@ use crate::system::netlink::{NetlinkError, Socket};
 pub(super) fn set_up(nics: &[Nic]) -> io::Result<()> {
     let mut socket = Socket::open().map_err(io::Error::other)?;
     let lo = index_of(&mut socket, "lo")?;
-    set_up_one(&mut socket, lo, Some(METADATA_ADDRESS)).map_err(|error| told("lo", error))?;
+    set_up_one(&mut socket, lo, Some(METADATA_ADDRESS)).map_err(|error| told("lo", &error))?;
     nics.iter().try_for_each(|nic| add(&mut socket, nic))
 }
 
@@ -21,11 +21,11 @@ fn add(socket: &mut Socket, nic: &Nic) -> io::Result<()> {
     let peer = format!("{}p", nic.name);
     socket
         .create_veth(&nic.name, nic.mac, &peer)
-        .map_err(|error| told(&nic.name, error))?;
+        .map_err(|error| told(&nic.name, &error))?;
     let peer_index = index_of(socket, &peer)?;
-    set_up_one(socket, peer_index, None).map_err(|error| told(&peer, error))?;
+    set_up_one(socket, peer_index, None).map_err(|error| told(&peer, &error))?;
     let index = index_of(socket, &nic.name)?;
-    set_up_one(socket, index, nic.address).map_err(|error| told(&nic.name, error))
+    set_up_one(socket, index, nic.address).map_err(|error| told(&nic.name, &error))
 }
 
 fn set_up_one(
@@ -46,11 +46,11 @@ fn index_of(socket: &mut Socket, name: &str) -> io::Result<u32> {
         Ok(None) => Err(io::Error::other(format!(
             "there is no network interface {name}"
         ))),
-        Err(error) => Err(told(name, error)),
+        Err(error) => Err(told(name, &error)),
     }
 }
 
-fn told(name: &str, error: NetlinkError) -> io::Error {
+fn told(name: &str, error: &NetlinkError) -> io::Error {
     io::Error::other(format!(
         "cannot set the network interface {name} up: {error}"
     ))

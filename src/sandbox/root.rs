@@ -92,7 +92,8 @@ impl Construction {
             if point == Path::new("/") || own || !point.is_dir() || !self.path(&point).is_dir() {
                 continue;
             }
-            self.show(&point)?;
+            // One that can be shown in neither way is an empty directory inside: no reason to have no sandbox at all.
+            let _ = self.show(&point);
         }
         Ok(())
     }
@@ -117,7 +118,12 @@ impl Construction {
         self.directory(at)?;
         let target = self.path(at);
         mounts::bind(from, &target)?;
-        mounts::make_read_only(&target)
+        let restricted = mounts::restrict(&target, MountFlags::RDONLY | MountFlags::NODEV);
+        if restricted.is_err() {
+            // Rather nothing than something that can be written.
+            mounts::unmount(&target)?;
+        }
+        restricted
     }
 
     /// Shows what the command needs of the directories that are the sandbox's own.

@@ -49,6 +49,7 @@ pub(super) fn start_stage(
     namespaces::set_inherited(order.control, true)?;
     foreground::start(&Program {
         program: OsStr::new(THIS_PROGRAM),
+        name: Some(OsStr::new("gce-guest")),
         arguments: &arguments,
         environment,
         directory: None,
@@ -119,6 +120,7 @@ pub fn start(order: &str, command: &[OsString]) -> io::Result<u8> {
     let directory = Path::new(&order.working_directory);
     let started = foreground::start(&Program {
         program,
+        name: None,
         arguments,
         environment: &[],
         directory: Some(if directory.is_dir() {

@@ -1,6 +1,6 @@
 //! The real agent, as a program of its own beside the scene, and what it says.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use crate::system::processes::background::Background;
@@ -33,21 +33,24 @@ impl Actor {
     /// It cannot be started.
     pub(crate) fn start() -> Result<Self, ProcessError> {
         let (sender, lines) = mpsc::channel();
-        let program = Background::start(&Invocation::new(PROGRAM, ["agent", "--debug"]), move |line| {
-            if let Some(line) = parse(line, Instant::now()) {
-                // After the scene nobody listens.
-                let _ = sender.send(line);
-            }
-        })?;
-        Ok(Self { lines, _program: program })
+        let program = Background::start(
+            &Invocation::new(PROGRAM, ["agent", "--debug"]),
+            move |line| {
+                if let Some(line) = parse(line, Instant::now()) {
+                    // After the scene nobody listens.
+                    let _ = sender.send(line);
+                }
+            },
+        )?;
+        Ok(Self {
+            lines,
+            _program: program,
+        })
     }
 
     /// The next line, unless none comes for so long. `None` as well when the agent has ended.
     pub(crate) fn next(&self, patience: Duration) -> Option<Line> {
-        match self.lines.recv_timeout(patience) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.lines.recv_timeout(patience).ok()
     }
 }
 
@@ -55,7 +58,11 @@ impl Actor {
 fn parse(line: &str, at: Instant) -> Option<Line> {
     let (_, rest) = line.split_once(": ")?;
     let (level, text) = rest.split_once(' ')?;
-    Some(Line { at, level: level.to_owned(), text: text.to_owned() })
+    Some(Line {
+        at,
+        level: level.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -66,7 +73,10 @@ mod tests {
     fn log_lines_are_taken_apart() {
         let at = Instant::now();
         let line = parse("google-accounts: WARNING User bob: no: really.", at).unwrap();
-        assert_eq!((line.level.as_str(), line.text.as_str()), ("WARNING", "User bob: no: really."));
+        assert_eq!(
+            (line.level.as_str(), line.text.as_str()),
+            ("WARNING", "User bob: no: really.")
+        );
         assert_eq!(parse("something else", at), None);
     }
 }

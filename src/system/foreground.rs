@@ -31,11 +31,14 @@ pub enum Reap {
 
 /// Signals that no longer interrupt the calling thread but wait to be read; as before when it is dropped.
 ///
-/// The calling thread should be the only one, or the others get the signals.
+/// The calling thread should be the only one, or the others get the signals. A terminal that was ours before is ours
+/// again afterwards: a shell that ran meanwhile may have left it to a process group that has ended.
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
     before: libc::sigset_t,
+    /// Our process group, when the terminal spoke to it.
+    foreground: Option<Pid>,
 }
 
 /// A signal that has arrived.
@@ -48,14 +51,14 @@ pub struct Received {
 }
 
 impl Signals {
-    /// Holds back TERM, INT, HUP and QUIT, and CHLD to wake the caller.
+    /// Holds back TERM, INT, HUP and QUIT, CHLD to wake the caller, and TTOU so that the terminal can be taken back.
     ///
     /// # Errors
     /// Those of pthread_sigmask(3) and signalfd(2).
     #[expect(unsafe_code, reason = "rustix has no signal masks and no signalfd")]
     pub fn hold() -> io::Result<Self> {
         let mut set = empty_set();
-        for signal in PASSED_ON.into_iter().chain([Signal::CHILD]) {
+        for signal in PASSED_ON.into_iter().chain([Signal::CHILD, Signal::TTOU]) {
             // SAFETY: `set` is an initialised set and the number is one of the fixed list.
             unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
         }
@@ -76,7 +79,11 @@ impl Signals {
         }
         // SAFETY: signalfd has just returned it, so it is open and nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, before })
+        Ok(Self {
+            fd,
+            before,
+            foreground: own_group().filter(|own| foreground_group() == Some(*own)),
+        })
     }
 
     /// The next signal that has arrived; `None` when there is none.
@@ -111,8 +118,30 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        if let Some(group) = self.foreground
+            && foreground_group() != self.foreground
+        {
+            // A terminal that is gone is no loss any more.
+            let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), group);
+        }
         restore(&self.before);
     }
+}
+
+/// The process group that the terminal on standard input speaks to; `None` without one, or when it is in another
+/// process namespace.
+fn foreground_group() -> Option<Pid> {
+    rustix::termios::tcgetpgrp(rustix::stdio::stdin()).ok()
+}
+
+/// Our process group; `None` when its leader is in another process namespace.
+#[expect(
+    unsafe_code,
+    reason = "rustix does not expect the group to be elsewhere, where its number is 0"
+)]
+fn own_group() -> Option<Pid> {
+    // SAFETY: getpgrp(2) takes nothing, cannot fail, and only reads.
+    Pid::from_raw(unsafe { libc::getpgrp() })
 }
 
 #[expect(unsafe_code, reason = "rustix has no signal sets")]
@@ -136,6 +165,8 @@ fn restore(set: &libc::sigset_t) {
 pub struct Program<'a> {
     /// A path, or a name that is looked up in the environment's PATH.
     pub program: &'a OsStr,
+    /// The name that it is told it has, when that is another than `program`.
+    pub name: Option<&'a OsStr>,
     /// The arguments, without the program's own name.
     pub arguments: &'a [OsString],
     /// Variables that are added to our own environment.
@@ -162,6 +193,9 @@ pub fn start(program: &Program<'_>) -> io::Result<Pid> {
             .iter()
             .map(|(name, value)| (name, value)),
     );
+    if let Some(name) = program.name {
+        command.arg0(name);
+    }
     if let Some(directory) = program.directory {
         command.current_dir(directory);
     }
@@ -196,7 +230,7 @@ pub fn wait_for(program: Pid, signals: &Signals, reap: Reap) -> io::Result<WaitS
             Err(error) => return Err(error.into()),
         }
         while let Some(received) = signals.next()? {
-            if received.signal != Signal::CHILD && !received.by_terminal {
+            if PASSED_ON.contains(&received.signal) && !received.by_terminal {
                 match kill_process(program, received.signal) {
                     Ok(()) | Err(Errno::SRCH) => {}
                     Err(error) => return Err(error.into()),

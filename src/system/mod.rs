@@ -5,6 +5,7 @@
 
 pub mod credentials;
 pub mod environment;
+pub mod events;
 pub mod files;
 pub mod foreground;
 pub mod locks;

@@ -166,17 +166,26 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
         .map_err(told(&format!("bind {} to", source.display()), target))
 }
 
-/// Makes the mount at `target` and every mount below it read-only. What they show stays as writable as it was elsewhere.
+/// Adds flags such as `RDONLY` to the mount at `target` and to every mount below it. What is mounted stays as it was at
+/// other places.
 ///
 /// # Errors
 /// Those of reading the table and of mount(2).
-pub fn make_read_only(target: &Path) -> io::Result<()> {
+pub fn restrict(target: &Path, flags: MountFlags) -> io::Result<()> {
     for mount in table()? {
         if mount.point.starts_with(target) {
-            remount(&mount.point, mount.flags | MountFlags::RDONLY)?;
+            remount(&mount.point, mount.flags | flags)?;
         }
     }
     Ok(())
+}
+
+/// Takes away the mount at `target` and every mount below it, also while they are in use.
+///
+/// # Errors
+/// Those of umount2(2).
+pub fn unmount(target: &Path) -> io::Result<()> {
+    rustix::mount::unmount(target, UnmountFlags::DETACH).map_err(told("unmount", target))
 }
 
 /// Makes the one mount at `target` writable again.

@@ -39,8 +39,7 @@ pub fn set_permissions(
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
     }
     if let Some(context) = selinux::default_context(&Root::machine(), path) {
-        // Best effort: a file system without labels is common.
-        let _ = files::set_label(&fd, &context);
+        files::set_label(&fd, &context);
     }
     Ok(())
 }

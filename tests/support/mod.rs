@@ -28,6 +28,8 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+pub(crate) mod vm;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -52,11 +54,7 @@ pub(crate) fn in_sandbox(name: &str, body: impl FnOnce()) {
 
 /// The same with options of `gce-guest sandbox`, such as `--allow-mounts` or `--nic`.
 pub(crate) fn in_sandbox_with(options: &[&str], name: &str, body: impl FnOnce()) {
-    if std::env::var_os(MARK).is_some() {
-        assert!(
-            is_sandbox(),
-            "{MARK} is set, but this is no sandbox: unset it"
-        );
+    if is_inside() {
         body();
         return;
     }
@@ -87,13 +85,16 @@ pub(crate) fn in_sandbox_with(options: &[&str], name: &str, body: impl FnOnce())
     print!("{told}");
 }
 
-/// Whether the first process of this process namespace is a sandbox's.
-fn is_sandbox() -> bool {
-    std::fs::read("/proc/1/cmdline")
-        .unwrap()
-        .split(|byte| *byte == 0)
-        .nth(1)
-        == Some(b"sandbox-init")
+/// Whether this is the run inside: the mark is set and the first process of this process namespace is a sandbox's.
+pub(crate) fn is_inside() -> bool {
+    let marked = std::env::var_os(MARK).is_some();
+    let first = std::fs::read("/proc/1/cmdline").unwrap();
+    let sandbox = first.split(|byte| *byte == 0).nth(1) == Some(b"sandbox-init");
+    assert!(
+        sandbox || !marked,
+        "{MARK} is set, but this is no sandbox: unset it"
+    );
+    marked
 }
 
 /// Runs a program with success, or fails with everything that it said.

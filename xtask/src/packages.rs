@@ -142,11 +142,11 @@ fn list(needs: &[&Need]) -> String {
 }
 
 fn advice(needs: &[&Need]) -> String {
+    let names = names(needs);
     format!(
-        "the tests need more than this machine has. On Debian and Ubuntu:\n  \
-         sudo apt-get install --no-install-recommends {}\n\
-         Elsewhere the same programs from your distribution will do. `cargo xtask test --quick` needs none of them.",
-        names(needs)
+        "this machine lacks {names}, which the tests use. On Debian and Ubuntu:\n  \
+         sudo apt-get install --no-install-recommends {names}\n\
+         Elsewhere the same programs from your distribution will do. `cargo xtask test --quick` needs none of them."
     )
 }
 

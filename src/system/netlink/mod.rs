@@ -39,7 +39,7 @@ const LISTING_ATTEMPTS: usize = 8;
 /// The kernel answers at once or never: a longer silence means that an answer was lost.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// `sizeof(struct nlmsghdr)`: what a capped error message repeats of the request.
+/// `sizeof(struct nlmsghdr)`: what a capped error message repeats of the request before its attributes.
 const HEADER_LENGTH: usize = 16;
 
 /// Why the kernel's network configuration could not be read or changed.
@@ -227,7 +227,7 @@ impl Socket {
                 if header.kind == NLMSG_ERROR
                     && let Some(result) = results.get_mut(position)
                 {
-                    *result = Some(verdict(payload)?);
+                    *result = Some(verdict(header.kind, payload)?);
                 }
                 Ok(())
             })?;
@@ -245,7 +245,7 @@ impl Socket {
                 if header.sequence != sequence {
                     // The rest of an earlier exchange that failed half-way.
                 } else if header.kind == NLMSG_ERROR {
-                    end = Some(verdict(payload)?);
+                    end = Some(verdict(header.kind, payload)?);
                 } else {
                     answers.push(header.answer(payload));
                 }
@@ -278,7 +278,7 @@ impl Socket {
                 }
                 interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
                 match header.kind {
-                    NLMSG_ERROR | NLMSG_DONE => end = Some(verdict(payload)?),
+                    NLMSG_ERROR | NLMSG_DONE => end = Some(verdict(header.kind, payload)?),
                     _ => answers.push(header.answer(payload)),
                 }
                 Ok(())
@@ -341,7 +341,7 @@ fn messages(
 }
 
 /// The outcome that an acknowledgement, an error or the end of a listing reports.
-fn verdict(payload: &[u8]) -> Result<Result<(), NetlinkError>, NetlinkError> {
+fn verdict(kind: u16, payload: &[u8]) -> Result<Result<(), NetlinkError>, NetlinkError> {
     if payload.is_empty() {
         // The end of a listing may come without a code.
         return Ok(Ok(()));
@@ -356,15 +356,18 @@ fn verdict(payload: &[u8]) -> Result<Result<(), NetlinkError>, NetlinkError> {
     }
     Ok(Err(NetlinkError::Refused {
         errno: Errno::from_raw_os_error(code.get().saturating_neg()),
-        reason: reason(error.payload()),
+        reason: match kind {
+            NLMSG_DONE => reason(error.payload()),
+            _ => error.payload().get(HEADER_LENGTH..).and_then(reason),
+        },
     }))
 }
 
-/// The kernel's own words in a capped error message.
-fn reason(payload: &[u8]) -> Option<String> {
+/// The kernel's own words among the attributes of an error.
+fn reason(attributes: &[u8]) -> Option<String> {
     /// `NLMSGERR_ATTR_MSG` of linux/netlink.h.
     const MESSAGE: u16 = 1;
-    NlasIterator::new(payload.get(HEADER_LENGTH..)?)
+    NlasIterator::new(attributes)
         .flatten()
         .find(|attribute| attribute.kind() == MESSAGE)
         .and_then(|attribute| parse_string(attribute.value()).ok())
@@ -381,6 +384,9 @@ fn number(value: &[u8]) -> Result<u32, NetlinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::route::RouteMessage;
 
     #[test]
     fn refusals_carry_the_number_and_the_words_of_the_kernel() {
@@ -405,10 +411,25 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_listing_is_an_error_and_no_empty_list() {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        // Listings cannot be limited to a scope, and with strict checking the kernel says so.
+        message.header.scope = RouteScope::Host;
+        let request = Request::new(RouteNetlinkMessage::GetRoute(message), 0);
+        let mut socket = Socket::open().unwrap();
+        let error = socket.list(&request).err().unwrap();
+        assert_eq!(error.errno(), Some(Errno::INVAL), "{error}");
+        assert!(error.to_string().contains("Invalid values"), "{error}");
+        // The socket goes on working.
+        assert!(socket.links().unwrap().iter().any(|link| link.name == "lo"));
+    }
+
+    #[test]
     fn a_garbled_datagram_is_an_error_and_no_panic() {
         for bytes in [&[0_u8; 3][..], &[0; 16], &[255; 16], &[4; 40]] {
             assert!(messages(bytes, &mut |_, _| Ok(())).is_err(), "{bytes:?}");
         }
-        assert!(verdict(&[1]).is_err());
+        assert!(verdict(NLMSG_ERROR, &[1]).is_err());
     }
 }

@@ -5,6 +5,9 @@
 //! atomic writer: temporary file (`O_EXCL`, random name), write, owner, mode, SELinux label, fsync, rename, fsync of the
 //! directory. Either the old bytes or the new ones are there, whole, whatever happens in between.
 
+mod attributes;
+mod private;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,67 +18,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+pub use attributes::{Attributes, FileMode};
+pub use private::PrivateDirectory;
+
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.
 const TEMPORARY_MARK: &str = ".gce-guest-";
 
 /// The name of the extended attribute that holds a file's SELinux context.
 const SELINUX_XATTR: &str = "security.selinux";
-
-/// The mode that a written file shall have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileMode {
-    /// Exactly these permission bits.
-    Exact(u32),
-    /// Those of the file that is replaced, or these when there is none.
-    KeepOr(u32),
-}
-
-/// What a written file shall be, besides its bytes.
-#[derive(Clone, Debug)]
-pub struct Attributes {
-    /// The permission bits.
-    pub mode: FileMode,
-    /// User and group id; `None` leaves those of the file that is replaced, or of the writer when there is none.
-    pub owner: Option<(u32, u32)>,
-    /// The SELinux context of a new file. A replaced file keeps its own.
-    pub label: Option<Vec<u8>>,
-}
-
-impl Attributes {
-    /// Exactly these permission bits, owner and label as they were or as the system gives them.
-    #[must_use]
-    pub fn mode(bits: u32) -> Self {
-        Self {
-            mode: FileMode::Exact(bits),
-            owner: None,
-            label: None,
-        }
-    }
-
-    /// The permission bits of the replaced file, or these for a new one.
-    #[must_use]
-    pub fn keep_mode_or(bits: u32) -> Self {
-        Self {
-            mode: FileMode::KeepOr(bits),
-            owner: None,
-            label: None,
-        }
-    }
-
-    /// The same with an owner: user id and group id. Zero is an id like any other (spec/core.md BUG 37).
-    #[must_use]
-    pub fn owned_by(mut self, uid: u32, gid: u32) -> Self {
-        self.owner = Some((uid, gid));
-        self
-    }
-
-    /// The same with the SELinux context that a new file gets.
-    #[must_use]
-    pub fn labelled(mut self, label: Option<Vec<u8>>) -> Self {
-        self.label = label;
-        self
-    }
-}
 
 /// An open directory.
 #[derive(Debug)]
@@ -267,7 +217,7 @@ impl Directory {
             None => attributes.label.clone(),
         };
         if let Some(label) = label {
-            set_label(&file, &label)?;
+            set_label(&file, &label);
         }
         Ok(fs::fsync(&file)?)
     }
@@ -315,6 +265,16 @@ impl Directory {
     pub fn create_link(&self, name: &OsStr, target: &Path) -> io::Result<()> {
         single_component(name)?;
         Ok(fs::symlinkat(target, &self.fd, name)?)
+    }
+
+    /// What a symbolic link in this directory says.
+    ///
+    /// # Errors
+    /// Those of readlinkat(2); `EINVAL` when it is no link.
+    pub fn read_link(&self, name: &OsStr) -> io::Result<PathBuf> {
+        single_component(name)?;
+        let target = fs::readlinkat(&self.fd, name, Vec::new())?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
     /// Removes the temporary files that a killed process left behind for `name`. Returns how many there were.
@@ -381,6 +341,17 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Reads a file of /proc or /sys, whose size is not known before; at most `limit` bytes of it.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_stream(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut contents = Vec::new();
+    File::from(fd).take(limit).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
 /// Replaces a file of the system by its path, in one step. Its directory must be there and under root's control.
 ///
 /// # Errors
@@ -419,48 +390,6 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
     }
 }
 
-/// A directory of our own that nobody else can enter, removed with what is in it when this is dropped.
-#[derive(Debug)]
-pub struct PrivateDirectory {
-    parent: Directory,
-    directory: Directory,
-    name: OsString,
-}
-
-impl PrivateDirectory {
-    /// Makes a directory with mode 0700 and a random name after `prefix`, inside a present one.
-    ///
-    /// # Errors
-    /// Those of open(2) and mkdirat(2).
-    pub fn create(parent: &Path, prefix: &str) -> io::Result<Self> {
-        let parent = Directory::open(parent)?;
-        let name = OsString::from(format!("{prefix}{:016x}", fastrand::u64(..)));
-        fs::mkdirat(&parent.fd, &name, Mode::from_raw_mode(0o700))?;
-        let directory = parent.open_directory(&name)?;
-        Ok(Self {
-            parent,
-            directory,
-            name,
-        })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.directory.path()
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        // Best effort: what a script has put beside itself, a directory say, stays, and so does the directory then.
-        for name in self.directory.names().unwrap_or_default() {
-            let _ = self.directory.remove(&name);
-        }
-        let _ = self.parent.remove_directory(&self.name);
-    }
-}
-
 /// The SELinux context of an open file, where the file system keeps one.
 fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut buffer = [0_u8; 256];
@@ -468,12 +397,10 @@ fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     Some(buffer[..length].to_vec())
 }
 
-/// Sets the SELinux context of an open file; a file system without labels is no error.
-pub(super) fn set_label(fd: impl AsFd, label: &[u8]) -> io::Result<()> {
-    match fs::fsetxattr(fd, SELINUX_XATTR, label, XattrFlags::empty()) {
-        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+/// Sets the SELinux context of an open file, best effort: where it is refused (SELinux is off, the file system keeps
+/// none, the policy says no) the file has the one that the kernel gave it, and what is in it matters more.
+pub(super) fn set_label(fd: impl AsFd, label: &[u8]) {
+    let _ = fs::fsetxattr(fd, SELINUX_XATTR, label, XattrFlags::empty());
 }
 
 fn read_regular(fd: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
@@ -524,5 +451,142 @@ fn parent_and_name(path: &Path) -> io::Result<(&Path, &OsStr)> {
             io::ErrorKind::InvalidInput,
             "a path without a file name",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn place() -> PrivateDirectory {
+        PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-files-").unwrap()
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        path.symlink_metadata().unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_replaced_file_is_whole_with_its_mode_and_nothing_beside_it() {
+        let place = place();
+        let path = place.path().join("file");
+        replace(&path, b"one", &Attributes::mode(0o640)).unwrap();
+        assert_eq!(
+            (read(&path, 100).unwrap().unwrap(), mode_of(&path)),
+            (b"one".to_vec(), 0o640)
+        );
+        let before = path.metadata().unwrap().ino();
+        replace(&path, b"two", &Attributes::keep_mode_or(0o600)).unwrap();
+        assert_eq!(
+            (read(&path, 100).unwrap().unwrap(), mode_of(&path)),
+            (b"two".to_vec(), 0o640)
+        );
+        assert_ne!(
+            path.metadata().unwrap().ino(),
+            before,
+            "another file took the name"
+        );
+        let directory = Directory::open(place.path()).unwrap();
+        assert_eq!(directory.names().unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read_or_replaced() {
+        let place = place();
+        let directory = Directory::open(place.path()).unwrap();
+        symlink("/etc/passwd", place.path().join("link")).unwrap();
+        let fifo = place.path().join("fifo");
+        fs::mknodat(
+            fs::CWD,
+            &fifo,
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        for name in ["link", "fifo"] {
+            assert!(directory.read(OsStr::new(name), 100).is_err(), "{name}");
+            assert!(
+                directory
+                    .replace(OsStr::new(name), b"x", &Attributes::mode(0o600))
+                    .is_err(),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            directory.names().unwrap(),
+            ["fifo", "link"],
+            "no temporary file is left"
+        );
+        assert_eq!(directory.read(OsStr::new("missing"), 100).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_past_the_limit_is_refused_and_not_cut() {
+        let place = place();
+        let path = place.path().join("file");
+        replace(&path, b"12345", &Attributes::mode(0o600)).unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"12345");
+        assert_eq!(
+            read(&path, 4).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+    }
+
+    #[test]
+    fn names_are_single_components() {
+        let place = place();
+        let directory = Directory::open(place.path()).unwrap();
+        for name in ["", ".", "..", "a/b", "/etc/passwd"] {
+            let error = directory
+                .replace(OsStr::new(name), b"x", &Attributes::mode(0o600))
+                .unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn leftovers_of_one_name_are_swept_and_nothing_else() {
+        let place = place();
+        let directory = Directory::open(place.path()).unwrap();
+        let leftover = temporary_name(OsStr::new("keys"));
+        for name in [
+            leftover.as_os_str(),
+            OsStr::new("keys"),
+            OsStr::new(".keys.other"),
+            OsStr::new(".other.gce-guest-1"),
+        ] {
+            directory
+                .replace(name, b"x", &Attributes::mode(0o600))
+                .unwrap();
+        }
+        assert_eq!(directory.sweep(OsStr::new("keys")).unwrap(), 1);
+        assert_eq!(
+            directory.names().unwrap(),
+            [".keys.other", ".other.gce-guest-1", "keys"]
+        );
+    }
+
+    #[test]
+    fn missing_directories_are_made_and_present_ones_left_alone() {
+        let place = place();
+        fs::mkdirat(fs::CWD, place.path().join("a"), Mode::from_raw_mode(0o700)).unwrap();
+        create_directories(&place.path().join("a/b/c"), 0o755).unwrap();
+        let modes = ["a", "a/b", "a/b/c"].map(|path| mode_of(&place.path().join(path)));
+        assert_eq!(modes, [0o700, 0o755, 0o755]);
+        let a = Directory::open(place.path())
+            .unwrap()
+            .open_directory(OsStr::new("a"))
+            .unwrap();
+        let b = a.open_directory(OsStr::new("b")).unwrap();
+        assert!(b.remove_directory(OsStr::new("c")).unwrap());
+        assert!(a.remove_directory(OsStr::new("b")).unwrap());
+        assert!(
+            Directory::open(place.path())
+                .unwrap()
+                .remove_directory(OsStr::new("a"))
+                .unwrap()
+        );
     }
 }

@@ -1,0 +1,51 @@
+//! Private directories: for what nobody else may see or touch, and for a limited time.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{self, Mode};
+
+use super::Directory;
+
+/// A directory of our own that nobody else can enter, removed with what is in it when this is dropped.
+#[derive(Debug)]
+pub struct PrivateDirectory {
+    parent: Directory,
+    directory: Directory,
+    name: OsString,
+}
+
+impl PrivateDirectory {
+    /// Makes a directory with mode 0700 and a random name after `prefix`, inside a present one.
+    ///
+    /// # Errors
+    /// Those of open(2) and mkdirat(2).
+    pub fn create(parent: &Path, prefix: &str) -> io::Result<Self> {
+        let parent = Directory::open(parent)?;
+        let name = OsString::from(format!("{prefix}{:016x}", fastrand::u64(..)));
+        fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700))?;
+        let directory = parent.open_directory(&name)?;
+        Ok(Self {
+            parent,
+            directory,
+            name,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        // Best effort: what a script has put beside itself, a directory say, stays, and so does the directory then.
+        for name in self.directory.names().unwrap_or_default() {
+            let _ = self.directory.remove(&name);
+        }
+        let _ = self.parent.remove_directory(&self.name);
+    }
+}

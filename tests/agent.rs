@@ -1,0 +1,430 @@
+//! The agent as a program: a metadata server that misbehaves, signals, locks, the service manager, the legacy names.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a failure is a panic, and programs are started directly"
+)]
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use gce_guest::emulator::{Fault, Kind};
+use support::vm::{PATIENCE, Vm, contents, entry, passwd};
+use support::{Daemon, PROGRAM, attempt, in_sandbox, poll_until, run, text_of};
+
+/// How often a log has a line that contains all of these.
+fn lines_with(log: &str, words: &[&str]) -> usize {
+    log.lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)))
+        .count()
+}
+
+/// The lines of a log from WARNING up.
+fn trouble(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| line.contains(": WARNING ") || line.contains(": ERROR "))
+        .collect()
+}
+
+/// Orders a fault for the next two requests, changes metadata meanwhile, and expects the change to arrive all the same,
+/// with one message about the outage and one about its end.
+fn survives(kind: Kind) {
+    let vm = Vm::new();
+    vm.set_keys(&[entry("alice")]);
+    let agent = vm.agent();
+    vm.settled(&agent);
+    vm.live.inject(Fault::times(kind, 2));
+    // This change answers the hanging GET; the two requests after it meet the fault.
+    vm.set("instance/attributes/unrelated", "1");
+    vm.set_keys(&[entry("alice"), entry("bob")]);
+    poll_until(Duration::from_secs(60), "the change arrives", || {
+        passwd("bob").starts_with("bob:")
+    });
+    let log = vm.settled(&agent);
+    assert_eq!(trouble(&log).len(), 1, "one message for the outage:\n{log}");
+    assert!(passwd("alice").starts_with("alice:"));
+    assert!(contents("/home/alice/.ssh/authorized_keys").contains(support::vm::KEY));
+}
+
+#[test]
+fn a_server_that_answers_503_is_waited_for() {
+    in_sandbox("a_server_that_answers_503_is_waited_for", || {
+        survives(Kind::Status { status: 503 })
+    });
+}
+
+#[test]
+fn a_server_that_sends_garbage_is_waited_for() {
+    in_sandbox("a_server_that_sends_garbage_is_waited_for", || {
+        survives(Kind::Garbage)
+    });
+}
+
+#[test]
+fn a_server_that_sends_something_else_than_json_is_waited_for() {
+    in_sandbox(
+        "a_server_that_sends_something_else_than_json_is_waited_for",
+        || survives(Kind::NotJson),
+    );
+}
+
+#[test]
+fn a_server_that_breaks_off_is_waited_for() {
+    in_sandbox("a_server_that_breaks_off_is_waited_for", || {
+        survives(Kind::Truncated)
+    });
+}
+
+#[test]
+fn a_server_that_is_not_genuine_is_not_believed() {
+    in_sandbox("a_server_that_is_not_genuine_is_not_believed", || {
+        survives(Kind::NoFlavor)
+    });
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    in_sandbox("a_redirect_is_not_followed", || {
+        survives(Kind::Redirect {
+            to: "http://169.254.169.254/elsewhere".into(),
+        });
+    });
+}
+
+#[test]
+fn an_unreachable_server_costs_one_message_and_its_return_another() {
+    in_sandbox(
+        "an_unreachable_server_costs_one_message_and_its_return_another",
+        || {
+            let agent = Daemon::start("agent", [PROGRAM, "agent", "--debug"]);
+            poll_until(PATIENCE, "the outage is logged", || {
+                !trouble(&agent.said()).is_empty()
+            });
+            // Several attempts later it is still one message.
+            std::thread::sleep(Duration::from_secs(4));
+            assert_eq!(trouble(&agent.said()).len(), 1, "{}", agent.said());
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice")]);
+            poll_until(Duration::from_secs(60), "alice is there", || {
+                passwd("alice").starts_with("alice:")
+            });
+            let log = vm.settled(&agent);
+            assert_eq!(trouble(&log).len(), 1, "{log}");
+        },
+    );
+}
+
+#[test]
+fn a_silent_or_dripping_server_does_not_hold_up_the_end_of_the_agent() {
+    in_sandbox(
+        "a_silent_or_dripping_server_does_not_hold_up_the_end_of_the_agent",
+        || {
+            for kind in [Kind::Hang, Kind::Drip { milliseconds: 200 }] {
+                let vm = Vm::new();
+                vm.live.inject(Fault::always(kind.clone()));
+                let mut agent = vm.agent();
+                poll_until(PATIENCE, "the agent asks", || {
+                    vm.live.observed().requests > 0
+                });
+                let started = Instant::now();
+                agent.signal("TERM");
+                assert!(agent.wait(PATIENCE).success());
+                println!("{kind:?}: ended after {:?}", started.elapsed());
+                assert!(
+                    started.elapsed() < Duration::from_secs(1),
+                    "{kind:?}: {:?}",
+                    started.elapsed()
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn sigterm_ends_the_agent_at_once_in_the_middle_of_work() {
+    in_sandbox(
+        "sigterm_ends_the_agent_at_once_in_the_middle_of_work",
+        || {
+            let slow = "[Accounts]\nuseradd_cmd = sleep 31.25\n";
+            std::fs::write("/etc/default/instance_configs.cfg", slow).unwrap();
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice")]);
+            let mut agent = vm.agent();
+            poll_until(PATIENCE, "the command runs", || {
+                attempt(["pgrep", "-f", "sleep 31.25"]).status.success()
+            });
+            let started = Instant::now();
+            agent.signal("TERM");
+            assert!(agent.wait(PATIENCE).success());
+            println!("ended after {:?}", started.elapsed());
+            assert!(started.elapsed() < Duration::from_secs(1));
+            assert_eq!(
+                contents("/var/lib/google/google_users"),
+                "",
+                "nothing is recorded that did not happen"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_malformed_configuration_costs_its_lines_only() {
+    in_sandbox("a_malformed_configuration_costs_its_lines_only", || {
+        let config = "[Accounts\nthis is no option\n[Accounts]\ndeprovision_remove = perhaps\ngroups = video\n";
+        std::fs::write("/etc/default/instance_configs.cfg", config).unwrap();
+        let vm = Vm::new();
+        vm.set_keys(&[entry("alice")]);
+        let agent = vm.agent();
+        vm.settled(&agent);
+        vm.set("instance/attributes/unrelated", "1");
+        let log = vm.settled(&agent);
+        let groups = text_of(["id", "-Gn", "alice"]);
+        assert!(
+            groups.contains("video") && !groups.contains("adm"),
+            "the good line counts: {groups}"
+        );
+        assert_eq!(
+            lines_with(&log, &["WARNING", "instance_configs.cfg:4", "perhaps"]),
+            1,
+            "{log}"
+        );
+        vm.set_keys(&[]);
+        vm.settled(&agent);
+        assert!(
+            passwd("alice").starts_with("alice:"),
+            "an unreadable deprovision_remove does not delete"
+        );
+    });
+}
+
+#[test]
+fn two_agents_exclude_each_other_and_name_the_lock() {
+    in_sandbox("two_agents_exclude_each_other_and_name_the_lock", || {
+        let vm = Vm::new();
+        let first = vm.agent();
+        vm.settled(&first);
+        let second = attempt([PROGRAM, "agent"]);
+        assert!(
+            second.status.success(),
+            "a busy lock is no failure, as with the predecessors"
+        );
+        let told = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert_eq!(
+            lines_with(
+                &told,
+                &[
+                    "WARNING",
+                    "Exception locking /var/lock/google_accounts.lock. File already locked by gce-guest (process"
+                ]
+            ),
+            1,
+            "{told}"
+        );
+        assert_eq!(
+            lines_with(&told, &["WARNING", "google_networking.lock"]),
+            1,
+            "{told}"
+        );
+        drop(first);
+        // The predecessors' daemon, or anything else with their lock, excludes that manager only.
+        let holder = Daemon::start(
+            "holder",
+            ["flock", "/var/lock/google_networking.lock", "sleep", "60"],
+        );
+        poll_until(PATIENCE, "the lock is held", || {
+            !attempt(["flock", "-n", "/var/lock/google_networking.lock", "true"])
+                .status
+                .success()
+        });
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        poll_until(PATIENCE, "alice is there", || {
+            passwd("alice").starts_with("alice:")
+        });
+        assert!(!agent.said().contains("Pass of network"));
+        drop(holder);
+    });
+}
+
+#[test]
+fn the_service_manager_hears_of_readiness_and_of_the_end() {
+    in_sandbox(
+        "the_service_manager_hears_of_readiness_and_of_the_end",
+        || {
+            let socket = UnixDatagram::bind("/run/notify").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let hear = || {
+                let mut buffer = [0; 256];
+                let length = socket.recv(&mut buffer).unwrap();
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            };
+            // Without any metadata server: readiness does not wait for it.
+            let mut command = std::process::Command::new(PROGRAM);
+            command.arg("agent").env("NOTIFY_SOCKET", "/run/notify");
+            let mut agent = Daemon::start_command("agent", &mut command);
+            assert_eq!(hear(), "READY=1");
+            agent.signal("TERM");
+            assert_eq!(hear(), "STOPPING=1");
+            assert!(agent.wait(PATIENCE).success());
+        },
+    );
+}
+
+#[test]
+fn forwarded_addresses_are_routed_and_come_back_when_they_are_lost() {
+    in_sandbox(
+        "forwarded_addresses_are_routed_and_come_back_when_they_are_lost",
+        || {
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let routes = || text_of(["ip", "route", "show", "table", "local", "proto", "66"]);
+            assert_eq!(routes(), "");
+            vm.set(
+                "instance/networkInterfaces/0/forwardedIps",
+                serde_json::json!(["203.0.113.10"]),
+            );
+            vm.settled(&agent);
+            assert_eq!(routes(), "local 203.0.113.10 dev eth0 scope host");
+            let deleted = Instant::now();
+            run(["ip", "route", "flush", "table", "local", "proto", "66"]);
+            poll_until(PATIENCE, "the route is back", || !routes().is_empty());
+            println!("the route was back after {:?}", deleted.elapsed());
+            vm.set(
+                "instance/networkInterfaces/0/forwardedIps",
+                serde_json::json!([]),
+            );
+            vm.settled(&agent);
+            assert_eq!(routes(), "");
+        },
+    );
+}
+
+#[test]
+fn an_inline_startup_script_runs_and_its_output_and_fate_are_logged() {
+    in_sandbox(
+        "an_inline_startup_script_runs_and_its_output_and_fate_are_logged",
+        || {
+            let vm = Vm::new();
+            vm.set(
+                "instance/attributes/startup-script",
+                "#!/bin/bash\necho \"I am $(id -un)\"\necho oops >&2\ntouch /var/ran\nexit 3\n",
+            );
+            vm.set(
+                "project/attributes/startup-script",
+                "touch /var/project-ran",
+            );
+            let said = String::from_utf8(run([PROGRAM, "scripts", "startup"]).stderr).unwrap();
+            let expected = [
+                "startup-script: INFO Starting startup scripts.",
+                "startup-script: INFO Found startup-script in metadata.",
+                "startup-script: INFO startup-script: I am root",
+                "startup-script: INFO startup-script: oops",
+                "startup-script: INFO startup-script: Return code 3.",
+                "startup-script: INFO Finished running startup scripts.",
+            ];
+            assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+            assert!(
+                std::path::Path::new("/var/ran").exists()
+                    && !std::path::Path::new("/var/project-ran").exists()
+            );
+            assert_eq!(
+                attempt(["sh", "-c", "ls -d /run/startup-*"]).stdout,
+                b"",
+                "the private directory is gone"
+            );
+        },
+    );
+}
+
+#[test]
+fn the_legacy_names_take_the_legacy_options() {
+    in_sandbox("the_legacy_names_take_the_legacy_options", || {
+        let vm = Vm::new();
+        vm.set("instance/attributes/startup-script", "echo legacy");
+        std::fs::create_dir("/tmp/bin").unwrap();
+        for (name, _) in gce_guest::commands::legacy::NAMES {
+            std::os::unix::fs::symlink(PROGRAM, format!("/tmp/bin/{name}")).unwrap();
+        }
+        for line in [
+            vec!["google_metadata_script_runner", "--script-type", "startup"],
+            vec![
+                "google_metadata_script_runner",
+                "--script-type=STARTUP",
+                "--deb",
+            ],
+            vec!["google_metadata_script_runner", "startup"],
+        ] {
+            let said = String::from_utf8(run(in_bin(&line)).stderr).unwrap();
+            assert!(
+                said.contains("startup-script: INFO startup-script: legacy\n"),
+                "{line:?}: {said}"
+            );
+        }
+        for line in [
+            vec!["google_metadata_script_runner"],
+            vec!["google_metadata_script_runner", "--script-type", "x"],
+        ] {
+            let refused = attempt(in_bin(&line));
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(
+                String::from_utf8_lossy(&refused.stderr).contains("Options: [startup, shutdown]")
+            );
+        }
+        for name in [
+            "google_clock_skew_daemon",
+            "google_instance_setup",
+            "google_set_multiqueue",
+            "google_optimize_local_ssd",
+        ] {
+            let refused = attempt(in_bin(&[name, "--debug"]));
+            assert_eq!(refused.status.code(), Some(1), "{name}");
+            assert!(
+                String::from_utf8_lossy(&refused.stderr).contains("not available yet"),
+                "{name}"
+            );
+            assert_eq!(
+                attempt(in_bin(&[name, "--no-such-option"])).status.code(),
+                Some(2),
+                "{name}"
+            );
+        }
+        let accounts = Daemon::start(
+            "accounts",
+            in_bin(&["google_accounts_daemon", "--debug", "ignored"]),
+        );
+        let network = Daemon::start("network", in_bin(&["google_network_daemon", "-d"]));
+        vm.set_keys(&[entry("alice")]);
+        vm.set(
+            "instance/networkInterfaces/0/forwardedIps",
+            serde_json::json!(["203.0.113.10"]),
+        );
+        poll_until(PATIENCE, "alice is there", || {
+            passwd("alice").starts_with("alice:")
+        });
+        poll_until(PATIENCE, "the route is there", || {
+            !text_of(["ip", "route", "show", "table", "local", "proto", "66"]).is_empty()
+        });
+        assert!(
+            !accounts.said().contains("Pass of network")
+                && !network.said().contains("Pass of accounts")
+        );
+        drop((accounts, network));
+        let agent = Daemon::start("agent", in_bin(&["google_guest_agent"]));
+        vm.set_keys(&[]);
+        poll_until(PATIENCE, "alice has lost her keys", || {
+            contents("/home/alice/.ssh/authorized_keys").is_empty()
+        });
+        drop(agent);
+    });
+}
+
+fn in_bin(line: &[&str]) -> Vec<String> {
+    let mut words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
+    words[0] = format!("/tmp/bin/{}", words[0]);
+    words
+}
