@@ -339,7 +339,14 @@ fn an_unreadable_file_is_told_to_whoever_may_not_read_it() {
     fs::set_permissions(root.path(TEMPLATE), fs::Permissions::from_mode(0o000)).unwrap();
     // Where the program lies, nobody may not go.
     let program = root.path("/gce-guest");
-    fs::copy(PROGRAM, &program).unwrap();
+    // Copied by another process: a descriptor of ours that is open for writing may be inherited by a test beside us, and
+    // the program could not be started (ETXTBSY).
+    let copied = Command::new("cp")
+        .arg(PROGRAM)
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(copied.success());
     let mut command = Command::new(program);
     command
         .args(["config", "show", "--root"])
