@@ -4,13 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::time::Instant;
 
 use gce_guest::config::{
     self, ConfigFile, DISTRO, INSTANCE_CONFIGS, Loaded, Severity, Source, TEMPLATE, state,
 };
 
 use crate::root::TemporaryRoot;
-use crate::witness::python_reads;
+use crate::witness::{python_reads, python_rewrites};
 
 /// A set-up at boot: the file is written, and read again as every program does until the next boot.
 fn boot(root: &TemporaryRoot, metadata: Option<&str>) -> Loaded {
@@ -130,6 +131,37 @@ fn a_predecessors_file_is_taken_over() {
             assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
             config::write_instance_configs(&root.root(), None, None).unwrap();
         }
+    }
+}
+
+/// Going back to a predecessor for a boot: it rewrites the file, drops comments and keeps our record, as a section.
+#[test]
+fn a_predecessor_that_rewrites_the_file_keeps_the_record() {
+    let root = TemporaryRoot::new();
+    boot(&root, Some("[Accounts]\ngroups = m\n"));
+    let edited = root
+        .text(INSTANCE_CONFIGS)
+        .replace("startup = true", "startup = false");
+    root.put(INSTANCE_CONFIGS, python_rewrites(edited.as_bytes()));
+    assert!(!root.text(INSTANCE_CONFIGS).contains("Written by gce-guest"));
+    let loaded = root.load(None);
+    assert_eq!(groups(&loaded), BUILT_IN);
+    assert!(!loaded.settings.metadata_scripts.startup);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+/// Time grows with the size of a file and not with its square, which would be minutes.
+#[test]
+fn a_file_of_a_hundred_thousand_options_is_read() {
+    let numbers = || 0..100_000;
+    let options: String = numbers().map(|n| format!("x{n}=\n")).collect();
+    let sections: String = numbers().map(|n| format!("[s{n}]\n")).collect();
+    for text in [format!("[Accounts]\n{options}"), sections] {
+        let root = TemporaryRoot::with(&[(TEMPLATE, &text), (INSTANCE_CONFIGS, &text)]);
+        let started = Instant::now();
+        let loaded = root.load(Some(&text));
+        assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+        assert!((100..400).contains(&loaded.warnings.len()));
     }
 }
 

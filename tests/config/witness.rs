@@ -114,6 +114,18 @@ fn text(word: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// A file as Python writes it again.
+pub(crate) fn python_rewrites(file: &[u8]) -> String {
+    let answer = ask("rewrite", &[file.to_vec()]);
+    assert_ne!(
+        answer,
+        "!\n",
+        "Python refuses {:?}",
+        String::from_utf8_lossy(file)
+    );
+    text(answer.trim_end())
+}
+
 /// What our reader makes of a file, in the witness's words.
 fn read(bytes: &[u8]) -> (Contents, Vec<SyntaxKind>) {
     let (document, problems) = Document::parse(bytes);
