@@ -14,5 +14,6 @@ mod command;
 mod files;
 #[path = "config/root.rs"]
 mod root;
+mod support;
 #[path = "config/witness.rs"]
 mod witness;

@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use gce_guest::config::{DISTRO, INSTANCE_CONFIGS, TEMPLATE, documentation};
 
 use crate::root::TemporaryRoot;
+use crate::support::vm::Vm;
+use crate::support::{PROGRAM, in_sandbox};
 use crate::witness::python_reads;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gce-guest");
 
 fn config(root: &TemporaryRoot, arguments: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -298,7 +298,7 @@ fn set_refuses_what_would_not_count() {
             ["set", "Daemon.accounts_daemon", "true"],
             "did you mean [Daemons]?",
         ),
-        (["set", "groups", "a"], "write Section.option"),
+        (["set", "groups", "a"], "write it as Section.option"),
         (["set", "Instance.instance_id", "1"], "no setting"),
         (
             ["set", "Accounts.userdel_cmd", "a\n#b"],
@@ -364,4 +364,35 @@ fn an_unreadable_file_is_told_to_whoever_may_not_read_it() {
         "{err}"
     );
     assert!(err.contains("run as root"), "{err}");
+}
+
+/// The metadata server is asked when it is wanted, and only then; the project's text counts where the instance has none.
+#[test]
+fn show_asks_the_metadata_server() {
+    in_sandbox("command::show_asks_the_metadata_server", || {
+        let root = TemporaryRoot::new();
+        let show = || said(&config(&root, &["show", "--origin", "--metadata"]));
+        let (status, out, err) = show();
+        assert_eq!((status, out.as_str()), (Some(1), ""));
+        assert!(err.contains("cannot read google-instance-configs"), "{err}");
+
+        let vm = Vm::new();
+        let key = "attributes/google-instance-configs";
+        vm.set(&format!("project/{key}"), "[Accounts]\ngroups = project\n");
+        assert!(
+            show()
+                .1
+                .contains("Accounts.groups = project\n    metadata google-instance-configs:2\n")
+        );
+        vm.set(
+            &format!("instance/{key}"),
+            "[Accounts]\n\ngroups = instance\n",
+        );
+        assert!(
+            show()
+                .1
+                .contains("Accounts.groups = instance\n    metadata google-instance-configs:3\n")
+        );
+        assert!(said(&config(&root, &["show"])).1.contains("groups = adm,"));
+    });
 }
