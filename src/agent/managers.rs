@@ -106,6 +106,11 @@ fn reconcile_accounts(input: &Input) -> Report {
             .unwrap_or_default();
         report.changes.push(format!("{}{cause}", change.what));
     }
+    for (user, reason) in &plan.refused {
+        report
+            .problems
+            .insert(user.clone(), format!("user {user}: {reason}"));
+    }
     for (user, reason) in &plan.blocked {
         report
             .failures

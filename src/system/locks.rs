@@ -198,7 +198,7 @@ mod tests {
     fn what_is_no_lock_file_of_ours_is_replaced() {
         let directory = directory();
         let path = directory.path().join("x.lock");
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        fs::symlink("/etc/passwd", &path).unwrap();
         drop(FileLock::try_take(&path).unwrap());
         assert!(path.symlink_metadata().unwrap().is_file());
         assert!(Path::new("/etc/passwd").metadata().unwrap().len() > 0);
