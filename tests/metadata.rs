@@ -59,7 +59,11 @@ fn free_address() -> SocketAddr {
 
 #[test]
 fn values_directories_and_the_document_are_read() {
-    let Scene { client, server: _server, .. } = scene();
+    let Scene {
+        client,
+        server: _server,
+        ..
+    } = scene();
     assert_eq!(client.get_text("instance/name").unwrap(), "example");
     assert_eq!(client.get_text("/instance/name").unwrap(), "example");
     let project = client.get_json("project").unwrap();
@@ -75,7 +79,11 @@ fn values_directories_and_the_document_are_read() {
 
 #[test]
 fn no_such_key_and_a_directory_are_answers() {
-    let Scene { client, server: _server, .. } = scene();
+    let Scene {
+        client,
+        server: _server,
+        ..
+    } = scene();
     let error = client.get_text("instance/what").unwrap_err();
     assert!(
         matches!(&error, MetadataError::NotFound(key) if key == "instance/what"),
@@ -88,7 +96,11 @@ fn no_such_key_and_a_directory_are_answers() {
 
 #[test]
 fn guest_attributes_are_written_and_refusals_told() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let error = client
         .put_guest_attribute("hostkeys", "ssh-ed25519", "AAAA")
         .unwrap_err();
@@ -110,16 +122,22 @@ fn guest_attributes_are_written_and_refusals_told() {
     }
 }
 
+type IsExpected = fn(&MetadataError) -> bool;
+
 /// Every fault of the list, and what the client makes of it. Each is told within the deadline, and the next request
 /// works again.
 #[test]
 fn every_fault_is_told_apart_and_passes() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let client = client.with_deadline(Duration::from_secs(2));
     let elsewhere = Kind::Redirect {
         to: "http://192.0.2.1/computeMetadata/v1/".into(),
     };
-    let faults: [(Kind, fn(&MetadataError) -> bool); 15] = [
+    let faults: [(Kind, IsExpected); 15] = [
         (Kind::Status { status: 503 }, |error| {
             matches!(error, MetadataError::Status(503))
         }),
@@ -184,7 +202,11 @@ fn every_fault_is_told_apart_and_passes() {
 
 #[test]
 fn a_slow_answer_within_the_deadline_is_an_answer() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let client = client.with_deadline(LONG);
     live.inject(Fault::times(Kind::Drip { milliseconds: 1 }, 1));
     assert_eq!(client.get_text("instance/name").unwrap(), "example");
@@ -272,7 +294,11 @@ fn another_address_is_used_where_the_first_is_not_there_and_remembered() {
 
 #[test]
 fn retries_end_with_the_outage_or_with_the_attempts() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let retry = |attempts| Retry {
         backoff: quick().backoff,
         ..Retry::at_most(std::num::NonZeroU32::new(attempts).unwrap(), "test")
@@ -302,7 +328,13 @@ impl Watching {
         let watcher = Watcher::new(client, settings);
         let stop = watcher.stop();
         let (sender, updates) = mpsc::channel();
-        let thread = std::thread::spawn(move || watcher.run(|update| sender.send(update.clone())));
+        let thread = std::thread::spawn(move || {
+            watcher.run(|update| {
+                sender
+                    .send(update.clone())
+                    .map_err(|_| "the test has ended")
+            })
+        });
         Self {
             updates,
             stop,
@@ -365,7 +397,11 @@ fn a_watcher_tells_at_once_and_then_every_change() {
 
 #[test]
 fn a_stop_ends_a_hanging_get() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let watching = Watching::start(&client, quick());
     watching.next();
     assert!(live.wait_until(LONG, |observed| observed.waiting == 1));
@@ -380,7 +416,11 @@ fn a_stop_ends_a_hanging_get() {
 
 #[test]
 fn a_document_that_was_not_taken_comes_again() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     let refusals = AtomicUsize::new(0);
     let watcher = Watcher::new(&client, quick());
     let stop = watcher.stop();
@@ -452,7 +492,11 @@ fn a_watcher_outlives_every_fault_and_the_server() {
 
 #[test]
 fn a_server_that_never_waits_is_not_worn_out_either() {
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     live.inject(Fault::always(Kind::NoEtag));
     let settings = Settings {
         backoff: Backoff {
@@ -488,7 +532,11 @@ fn ten_thousand_polls_leave_no_file_descriptor() {
         assert!(status.success());
         return;
     }
-    let Scene { client, live, server: _server } = scene();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
     live.set_faults(vec![
         Fault::always(Kind::Status { status: 503 }).with_probability(0.05),
         Fault::always(Kind::Reset).with_probability(0.05),
