@@ -32,7 +32,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("clock", MANAGER),
     ("setup", MANAGER),
     ("scripts", MANAGER),
-    ("emulator", &["system", "metadata::document"]),
+    (
+        "emulator",
+        &["system", "metadata::document", "metadata::attributes"],
+    ),
     ("sandbox", &["system"]),
     // What `try` plays: it starts the real programs and never calls them.
     (

@@ -745,7 +745,7 @@ fn the_monitor_is_silent_about_what_does_not_matter() {
         ip("route add blackhole 192.0.2.0/24 table 100");
         ip("route flush table 100");
         ip("addr change 10.128.0.2/24 dev eth0 valid_lft 1000 preferred_lft 1000");
-        ip("link set eth0 up");
+        ip("link set eth0 txqueuelen 77");
         assert!(!monitor.wait(Some(Duration::from_millis(300))).unwrap());
         ip("route del local 1.1.1.1 dev eth0 table local");
         assert!(monitor.wait(Some(DEADLINE)).unwrap());

@@ -9,7 +9,6 @@ use anyhow::{Context, bail};
 
 use super::actor::{Actor, Line};
 use super::screen::{Screen, Speaker};
-use crate::agent::managers::Manager;
 use crate::emulator::{Live, Server, Store};
 use crate::sandbox::METADATA_ADDRESS;
 
@@ -22,6 +21,8 @@ pub(super) struct Stage {
     pub(super) live: Live,
     _server: Server,
     actor: Actor,
+    /// The managers that the agent runs, by its own words.
+    managers: Vec<String>,
 }
 
 impl Stage {
@@ -33,11 +34,16 @@ impl Stage {
             TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
         let server = Server::start(listener, &live).context("start the metadata server")?;
         let actor = Actor::start().context("start the agent")?;
+        let managers = match actor.next(PATIENCE) {
+            Some(line) => announced_managers(&line.text),
+            None => bail!("the agent did not start"),
+        };
         Ok(Self {
             screen,
             live,
             _server: server,
             actor,
+            managers,
         })
     }
 
@@ -48,8 +54,7 @@ impl Stage {
             .live
             .read(|store| store.etag(&[]))
             .context("find the version of the metadata")?;
-        let mut missing: BTreeSet<&str> =
-            Manager::ALL.iter().map(|manager| manager.name()).collect();
+        let mut missing: BTreeSet<&str> = self.managers.iter().map(String::as_str).collect();
         let mut reaction = Reaction {
             lines: Vec::new(),
             took: Duration::ZERO,
@@ -117,6 +122,18 @@ pub(super) struct Reaction {
     pub(super) took: Duration,
 }
 
+/// The managers that the agent's first line names: `... watches metadata for accounts, network.`
+fn announced_managers(text: &str) -> Vec<String> {
+    let names = text
+        .split_once(" watches metadata for ")
+        .map_or("", |(_, names)| names.trim_end_matches('.'));
+    names
+        .split(", ")
+        .filter(|name| !name.is_empty())
+        .map(String::from)
+        .collect()
+}
+
 /// The manager whose pass for this version a line ends, if it does.
 fn finished_pass<'a>(line: &'a Line, etag: &str) -> Option<&'a str> {
     let rest = line.text.strip_prefix("Pass of ")?;
@@ -127,6 +144,13 @@ fn finished_pass<'a>(line: &'a Line, etag: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_agents_first_line_names_its_managers() {
+        let text = "gce-guest 0.1.0 watches metadata for accounts, network.";
+        assert_eq!(announced_managers(text), ["accounts", "network"]);
+        assert!(announced_managers("something else").is_empty());
+    }
 
     #[test]
     fn the_end_of_a_pass_is_recognised_by_manager_and_version() {

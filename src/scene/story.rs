@@ -7,8 +7,6 @@ use super::screen::{Screen, Speaker};
 use super::stage::Stage;
 use super::visitor::Visitor;
 use super::witness;
-use crate::scripts::output::Lines;
-use crate::system::processes::stream::stream;
 use crate::system::processes::{self, Invocation};
 
 /// What the script of the third act says.
@@ -73,16 +71,11 @@ fn run_startup_script(stage: &Stage) -> anyhow::Result<()> {
         STARTUP_SCRIPT,
     )?;
     let started = Instant::now();
-    let mut said = Vec::new();
-    let mut lines = Lines::default();
-    let runner = Invocation::new(PROGRAM, ["scripts", "startup", "--debug"]);
-    stream(&runner, &[("PATH", processes::SEARCH_PATH)], |bytes| {
-        lines.take(bytes, |line| said.push(line.to_owned()));
-    })?;
-    lines.finish(|line| said.push(line.to_owned()));
+    let runner = processes::run(&Invocation::new(PROGRAM, ["scripts", "startup", "--debug"]))?;
     let took = started.elapsed();
+    let said = String::from_utf8_lossy(&runner.stderr);
     let shown: Vec<&str> = said
-        .iter()
+        .lines()
         .filter_map(|line| line.strip_prefix("startup-script: INFO "))
         .collect();
     for (index, line) in shown.iter().enumerate() {

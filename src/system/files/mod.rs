@@ -5,6 +5,7 @@
 //! atomic writer: temporary file (`O_EXCL`, random name), write, owner, mode, SELinux label, fsync, rename, fsync of the
 //! directory. Either the old bytes or the new ones are there, whole, whatever happens in between.
 
+mod attributes;
 mod private;
 
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+pub use attributes::{Attributes, FileMode};
 pub use private::PrivateDirectory;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.
@@ -24,62 +26,6 @@ const TEMPORARY_MARK: &str = ".gce-guest-";
 
 /// The name of the extended attribute that holds a file's SELinux context.
 const SELINUX_XATTR: &str = "security.selinux";
-
-/// The mode that a written file shall have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileMode {
-    /// Exactly these permission bits.
-    Exact(u32),
-    /// Those of the file that is replaced, or these when there is none.
-    KeepOr(u32),
-}
-
-/// What a written file shall be, besides its bytes.
-#[derive(Clone, Debug)]
-pub struct Attributes {
-    /// The permission bits.
-    pub mode: FileMode,
-    /// User and group id; `None` leaves those of the file that is replaced, or of the writer when there is none.
-    pub owner: Option<(u32, u32)>,
-    /// The SELinux context of a new file. A replaced file keeps its own.
-    pub label: Option<Vec<u8>>,
-}
-
-impl Attributes {
-    /// Exactly these permission bits, owner and label as they were or as the system gives them.
-    #[must_use]
-    pub fn mode(bits: u32) -> Self {
-        Self {
-            mode: FileMode::Exact(bits),
-            owner: None,
-            label: None,
-        }
-    }
-
-    /// The permission bits of the replaced file, or these for a new one.
-    #[must_use]
-    pub fn keep_mode_or(bits: u32) -> Self {
-        Self {
-            mode: FileMode::KeepOr(bits),
-            owner: None,
-            label: None,
-        }
-    }
-
-    /// The same with an owner: user id and group id. Zero is an id like any other (spec/core.md BUG 37).
-    #[must_use]
-    pub fn owned_by(mut self, uid: u32, gid: u32) -> Self {
-        self.owner = Some((uid, gid));
-        self
-    }
-
-    /// The same with the SELinux context that a new file gets.
-    #[must_use]
-    pub fn labelled(mut self, label: Option<Vec<u8>>) -> Self {
-        self.label = label;
-        self
-    }
-}
 
 /// An open directory.
 #[derive(Debug)]
