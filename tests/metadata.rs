@@ -122,9 +122,12 @@ fn guest_attributes_are_written_and_refusals_told() {
     }
 }
 
+type IsExpected = fn(&MetadataError) -> bool;
+
 /// Every fault of the list, and what the client makes of it. Each is told within the deadline, and the next request
 /// works again.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one line for each fault")]
 fn every_fault_is_told_apart_and_passes() {
     let Scene {
         client,
@@ -135,7 +138,7 @@ fn every_fault_is_told_apart_and_passes() {
     let elsewhere = Kind::Redirect {
         to: "http://192.0.2.1/computeMetadata/v1/".into(),
     };
-    let faults: [(Kind, fn(&MetadataError) -> bool); 15] = [
+    let faults: [(Kind, IsExpected); 15] = [
         (Kind::Status { status: 503 }, |error| {
             matches!(error, MetadataError::Status(503))
         }),
@@ -326,7 +329,13 @@ impl Watching {
         let watcher = Watcher::new(client, settings);
         let stop = watcher.stop();
         let (sender, updates) = mpsc::channel();
-        let thread = std::thread::spawn(move || watcher.run(|update| sender.send(update.clone())));
+        let thread = std::thread::spawn(move || {
+            watcher.run(|update| {
+                sender
+                    .send(update.clone())
+                    .map_err(|_| "the test has ended")
+            });
+        });
         Self {
             updates,
             stop,
@@ -553,4 +562,72 @@ fn ten_thousand_polls_leave_no_file_descriptor() {
     // A connection more or less, on either side, depends on which fault was the last.
     let after = open_files();
     assert!(after <= before + 2, "{before} before, {after} after");
+}
+
+/// Keeps every line that anybody logs, at every level.
+struct Everything(std::sync::Mutex<String>);
+
+impl log::Log for Everything {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let mut lines = self.0.lock().unwrap();
+        lines.push_str(&format!("{} {}\n", record.target(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+static EVERYTHING: Everything = Everything(std::sync::Mutex::new(String::new()));
+
+#[test]
+fn no_value_reaches_a_log() {
+    log::set_logger(&EVERYTHING).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
+    live.set("instance/serviceAccounts/default/token", "canary-token")
+        .unwrap();
+    live.set("instance/attributes/private-key", "canary-key")
+        .unwrap();
+    live.set("instance/attributes/enable-guest-attributes", "TRUE")
+        .unwrap();
+    let token = client.access_token().unwrap();
+    assert!(token.authorization().contains("canary-token"));
+    client
+        .put_guest_attribute("a", "b", "canary-guest")
+        .unwrap();
+    assert_eq!(
+        client.get_text("instance/attributes/private-key").unwrap(),
+        "canary-key"
+    );
+    for kind in [
+        Kind::NotJson,
+        Kind::Garbage,
+        Kind::Truncated,
+        Kind::WrongType,
+        Kind::NoFlavor,
+    ] {
+        live.inject(Fault::times(kind, 1));
+        let error = client.access_token().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+    let watcher = Watcher::new(&client, quick());
+    let stop = watcher.stop();
+    watcher.run(|update| {
+        log::info!("{:?}", update.etag);
+        stop.stop();
+        Ok::<(), MetadataError>(())
+    });
+    let lines = EVERYTHING.0.lock().unwrap();
+    assert!(
+        lines.contains("ureq"),
+        "the HTTP client logs at these levels: {lines}"
+    );
+    assert!(!lines.contains("canary"), "{lines}");
 }
