@@ -336,38 +336,69 @@ fn the_working_directory_is_seen_and_keeps_its_contents() {
 }
 
 #[test]
+fn other_file_systems_are_covered_as_well() {
+    let name = "other_file_systems_are_covered_as_well";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        for directory in ["/home", "/home/a b,c:d"] {
+            fs::create_dir_all(directory).unwrap();
+            run(["mount", "-t", "tmpfs", "tmpfs", directory]);
+            fs::write(format!("{directory}/file"), "outside").unwrap();
+        }
+        let output = sandboxed(
+            &[],
+            "for d in /home '/home/a b,c:d'; do cat \"$d/file\"; echo inside > \"$d/file\"; cat \"$d/file\"; done",
+        );
+        assert_eq!(said(&output), "outsideinside\noutsideinside");
+        for directory in ["/home", "/home/a b,c:d"] {
+            let kept = fs::read_to_string(format!("{directory}/file")).unwrap();
+            assert_eq!(kept, "outside", "{directory}");
+        }
+    });
+}
+
+/// Makes an ordinary user who may have a sandbox.
+fn make_bob() {
+    run(["useradd", "-m", "bob"]);
+    run([
+        "usermod",
+        "--add-subuids",
+        "100000-165535",
+        "--add-subgids",
+        "100000-165535",
+        "bob",
+    ]);
+    // The kernel lets a user namespace have a /proc only where nothing of the present one is covered.
+    run(["mount", "-t", "proc", "proc", "/proc"]);
+    fs::write("/home/bob/file", "outside").unwrap();
+    run(["chown", "bob:", "/home/bob/file"]);
+}
+
+/// Runs a shell script in a sandbox of the ordinary user.
+fn as_bob(script: &str) -> Output {
+    let mut command = Command::new("runuser");
+    command
+        .args([
+            "-u", "bob", "--", PROGRAM, "sandbox", "--", "sh", "-c", script,
+        ])
+        .current_dir("/home/bob");
+    output_within(&mut command, PATIENCE)
+}
+
+#[test]
 fn an_ordinary_user_has_one_in_a_user_namespace() {
     let name = "an_ordinary_user_has_one_in_a_user_namespace";
     in_sandbox_with(&["--allow-mounts"], name, || {
-        run(["useradd", "-m", "bob"]);
-        run([
-            "usermod",
-            "--add-subuids",
-            "100000-165535",
-            "--add-subgids",
-            "100000-165535",
-            "bob",
-        ]);
-        // The kernel lets a user namespace have a /proc only where nothing of the present one is covered.
-        run(["mount", "-t", "proc", "proc", "/proc"]);
-        fs::write("/home/bob/file", "outside").unwrap();
-        run(["chown", "bob:", "/home/bob/file"]);
-        let as_bob = |script: &str| {
-            let mut command = Command::new("runuser");
-            command
-                .args([
-                    "-u", "bob", "--", PROGRAM, "sandbox", "--", "sh", "-c", script,
-                ])
-                .current_dir("/home/bob");
-            output_within(&mut command, PATIENCE)
-        };
+        make_bob();
         let before = machine();
         let output = as_bob(
             "set -e; id -u; pwd; echo inside > file; test -O /etc/shadow; \
-             useradd -m alice; groupadd google-sudoers; \
-             echo '%google-sudoers ALL=(ALL:ALL) NOPASSWD:ALL' > /etc/sudoers.d/google_sudoers; gpasswd -a alice google-sudoers; id -nG alice; \
-             test -d /home/alice; runuser -u alice -- sudo -n id -un; userdel -r alice; ip -4 -o addr show eth0; hostname; \
-             ! touch /usr/x /work 2>/dev/null; ! date -s '+0 seconds' 2>/dev/null; ! ip route get 192.0.2.1",
+             useradd -m alice; test -d /home/alice; groupadd google-sudoers; \
+             echo '%google-sudoers ALL=(ALL:ALL) NOPASSWD:ALL' > /etc/sudoers.d/google_sudoers; \
+             gpasswd -a alice google-sudoers; id -nG alice; runuser -u alice -- sudo -n id -un; \
+             userdel -r alice; ip -4 -o addr show eth0; hostname; \
+             refused() { if \"$@\" 2>/dev/null; then echo \"not refused: $*\"; exit 1; fi; }; \
+             refused touch /usr/x; refused touch /opt/x; refused ip route get 192.0.2.1; \
+             refused date -s '+0 seconds'; refused mount -t tmpfs tmpfs /mnt; refused chmod 666 /dev/null",
         );
         let told = said(&output);
         assert!(output.status.success(), "{told}");
@@ -385,7 +416,26 @@ fn an_ordinary_user_has_one_in_a_user_namespace() {
             as_bob("(setsid sleep 4000 &) ; exit 9").status.code(),
             Some(9)
         );
+    });
+}
 
+#[test]
+fn an_ordinary_user_who_may_not_have_one_is_told_why() {
+    let name = "an_ordinary_user_who_may_not_have_one_is_told_why";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        make_bob();
+        // The kernel lets nobody have a user namespace in a changed root directory.
+        run(["mount", "--rbind", "/", "/mnt"]);
+        let chrooted = attempt([
+            "chroot",
+            "--userspec=bob",
+            "/mnt",
+            PROGRAM,
+            "sandbox",
+            "--",
+            "true",
+        ]);
+        refuses(&chrooted, "cannot make a user namespace");
         run(["usermod", "--del-subuids", "100000-165535", "bob"]);
         refuses(&as_bob("true"), "/etc/subuid has no range for bob");
         run(["chmod", "0", "/usr/bin/newuidmap"]);
