@@ -404,7 +404,7 @@ fn a_breach_is_told_with_file_line_and_rule() {
     assert_eq!(
         breaches(arrows, "src/accounts/keys.rs", text),
         ["src/accounts/keys.rs:3: `accounts` names `network::plan`; \
-             it may name system, config, metadata::document"]
+             it may name system, config, metadata::document, metadata::attributes, metadata::backoff"]
     );
 }
 

@@ -89,6 +89,7 @@ mod tests {
     use crate::metadata::document::{Attributes, Presence};
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one row for each line of the table")]
     fn the_decision_table() {
         let (on, on_2fa) = (
             Wanted::On { two_factor: false },

@@ -10,7 +10,8 @@ use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Plan, plan};
 use crate::agent::report::{Input, Report};
-use crate::oslogin::Control;
+use crate::config::policy::Function;
+use crate::oslogin::{Control, Pass};
 use crate::system::time;
 
 /// What is remembered between passes.
@@ -27,7 +28,11 @@ impl Accounts {
         }
         let settings = &input.settings.accounts;
         let now = time::now();
-        let oslogin = self.oslogin.reconcile(&input.document);
+        let oslogin = if input.settings.policy.allows(Function::OsLogin) {
+            self.oslogin.reconcile(&input.document)
+        } else {
+            Pass::default()
+        };
         let mut desired = desired(&input.document, now);
         if oslogin.active {
             // Users come from OS Login now; those of metadata go, once it is really in charge.
