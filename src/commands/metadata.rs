@@ -9,9 +9,10 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use log::LevelFilter;
 
-use crate::metadata::client::{self, Answer, Client, Format, MetadataError, Query};
 use crate::metadata::watch::Settings;
-use crate::metadata::{Backoff, Endpoint, Retry, Watcher};
+use crate::metadata::{
+    Answer, Backoff, Client, Endpoint, Format, MetadataError, Query, Retry, Watcher,
+};
 use crate::system::log as sinks;
 
 /// The exit status for a key that there is not.
@@ -260,7 +261,7 @@ fn shown(answer: &Answer, format: Format) -> anyhow::Result<Vec<u8>> {
     let mut bytes = match format {
         Format::Text => answer.body.clone(),
         Format::Json | Format::Recursive => {
-            serde_json::to_vec_pretty(&client::json(answer)?).context("write JSON")?
+            serde_json::to_vec_pretty(&answer.json()?).context("write JSON")?
         }
     };
     if bytes.last() != Some(&b'\n') {
@@ -276,7 +277,7 @@ fn line(answer: &Answer, format: Format) -> anyhow::Result<Vec<u8>> {
             .replace('\\', "\\\\")
             .replace('\n', "\\n")
             .replace('\r', "\\r"),
-        Format::Json | Format::Recursive => client::json(answer)?.to_string(),
+        Format::Json | Format::Recursive => answer.json()?.to_string(),
     };
     text.push('\n');
     Ok(text.into_bytes())
