@@ -56,10 +56,7 @@ impl Vm {
     /// The metadata gets a mark first, so that a pass over the same values at an earlier time is not taken for it.
     pub(crate) fn settled(&self, agent: &Daemon) -> String {
         self.marks.set(self.marks.get() + 1);
-        self.set(
-            "instance/description",
-            self.marks.get().to_string(),
-        );
+        self.set("instance/description", self.marks.get().to_string());
         let etag = self.live.read(|store| store.etag(&[])).unwrap();
         let pass = |manager: &str| format!("Pass of {manager} for etag {etag}:");
         let done = || {
