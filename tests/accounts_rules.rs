@@ -573,7 +573,14 @@ fn a_user_who_swaps_directories_all_the_time_gains_nothing() {
                 vm.settled(&agent);
                 rounds += 1;
             }
+            // Two programs: runuser and its shell.
+            run(["pkill", "-KILL", "-u", "mallory"]);
             drop(racer);
+            poll_until(PATIENCE, "the racer has ended", || {
+                !support::attempt(["pgrep", "-u", "mallory"])
+                    .status
+                    .success()
+            });
             println!("{rounds} rounds");
             assert!(rounds > 20, "{rounds}");
             assert_eq!(look(), before);
