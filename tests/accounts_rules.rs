@@ -592,6 +592,7 @@ fn a_user_who_swaps_directories_all_the_time_gains_nothing() {
             // Left in peace, mallory gets the keys like anybody else.
             run(["sh", "-c", "cd /home/mallory; rm -rf .ssh .real"]);
             vm.set_keys(&[entry("mallory")]);
+            vm.settled(&agent);
             poll_until(PATIENCE, "mallory's key", || has_key("mallory"));
         },
     );
