@@ -76,10 +76,7 @@ fn words(line: &[u8]) -> Vec<OsString> {
         bytes[start..bytes.len().max(end + start) - end].to_vec()
     };
     let line = trimmed(line);
-    let end = line
-        .iter()
-        .position(|byte| blank(byte))
-        .unwrap_or(line.len());
+    let end = line.iter().position(blank).unwrap_or(line.len());
     [line[..end].to_vec(), trimmed(&line[end..])]
         .into_iter()
         .filter(|word| !word.is_empty() && word != b"\r")

@@ -71,9 +71,24 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body, as it comes.
+    /// The body, as it comes. A stall is an error of the kind `TimedOut`.
     pub fn into_body(self) -> impl Read {
-        self.body.into_with_config().limit(u64::MAX).reader()
+        Stalling(self.body.into_with_config().limit(u64::MAX).reader())
+    }
+}
+
+/// A body whose time limits are told as such, through TLS as well as without.
+struct Stalling<R>(R);
+
+impl<R: Read> Read for Stalling<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            match inner {
+                Some(ureq::Error::Timeout(_)) => io::Error::new(io::ErrorKind::TimedOut, error),
+                _ => error,
+            }
+        })
     }
 }
 

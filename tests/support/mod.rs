@@ -29,6 +29,7 @@
 )]
 
 pub(crate) mod vm;
+pub(crate) mod web;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
