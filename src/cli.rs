@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, config, legacy, sandbox, scripts, r#try};
+use crate::commands::{
+    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -28,10 +30,18 @@ struct Cli {
 enum Command {
     /// Keep accounts, SSH keys and forwarded addresses in line with metadata, until told to stop.
     Agent(agent::Arguments),
+    /// List the users that metadata asks for, or bring them in line once.
+    Accounts(accounts::Arguments),
+    /// Say why something is as it is.
+    Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
+    /// Ask the metadata server, watch it, write guest attributes.
+    Metadata(metadata::Arguments),
+    /// Be a metadata server, for trials and tests.
+    Emulator(emulator::Arguments),
     /// See the agent at work on a throw-away copy of this machine.
     Try(r#try::Arguments),
     #[command(hide = true)]
@@ -60,8 +70,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
+            Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
+            Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
+            Command::Emulator(arguments) => conclude(emulator::run(&arguments)),
             Command::Try(arguments) => conclude(r#try::run(&arguments)),
             Command::TryInside(arguments) => conclude(r#try::run_inside(&arguments)),
             Command::Sandbox(arguments) => sandbox::run(arguments),

@@ -9,8 +9,9 @@ use super::ledger::{self, Ledger};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
 use super::{commands, home, observe, sudoers};
 use crate::config::settings;
-use crate::system::files::{self, Attributes};
-use crate::system::{processes, users};
+use crate::system::files::{self, Attributes, PrivateDirectory};
+use crate::system::processes::{self, Invocation};
+use crate::system::users;
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
     let creations = plan
         .users
         .iter()
-        .filter(|user| matches!(user.changes.first(), Some(UserChange::Create { .. })));
+        .filter(|user| matches!(user.changes.first(), Some(UserChange::Create(_))));
     ledger
         .creating
         .extend(creations.map(|user| user.name.clone()));
@@ -91,13 +92,28 @@ fn change_machine(
             Ok("created the group google-sudoers")
         }
         MachineChange::WriteSudoersRule => {
-            let path = Path::new(sudoers::DIRECTORY).join(sudoers::FILE);
-            let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
-            files::replace(&path, sudoers::RULE.as_bytes(), &attributes)
-                .with_context(|| format!("write {}", path.display()))?;
+            write_sudoers_rule(&sudoers::contents(&settings.sudoers_rule))?;
             Ok("wrote the sudo rule of google-sudoers")
         }
     }
+}
+
+/// Writes the sudo rule, after visudo(8) has found nothing wrong with it: a bad file takes sudo from everybody.
+fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
+    let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
+    if processes::find("visudo").is_some() {
+        let private = PrivateDirectory::create(Path::new("/run"), "gce-guest-sudoers-")
+            .context("create a private directory in /run")?;
+        let candidate = private.path().join(sudoers::FILE);
+        files::replace(&candidate, contents.as_bytes(), &attributes)
+            .with_context(|| format!("write {}", candidate.display()))?;
+        let visudo = Invocation::new("visudo", ["-cqf".as_ref(), candidate.as_os_str()]);
+        processes::run_successfully(&visudo)
+            .context("the sudo rule is not valid (Accounts.sudoers_rule)")?;
+    }
+    let path = Path::new(sudoers::DIRECTORY).join(sudoers::FILE);
+    files::replace(&path, contents.as_bytes(), &attributes)
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// Makes one user's changes in order and stops at the first that fails; what was done before it is told all the same.
@@ -109,11 +125,19 @@ fn change_user(
     let name = &user.name;
     for change in &user.changes {
         let what = match change {
-            UserChange::Create { groups } => {
-                for command in commands::create(settings, name, groups) {
+            UserChange::Create(creation) => {
+                for command in commands::create(settings, name, creation) {
                     processes::run_successfully(&command)?;
                 }
-                format!("created user {name} with sudo, groups {}", listed(groups))
+                let sudo = if creation.sudo {
+                    "with sudo"
+                } else {
+                    "without sudo"
+                };
+                format!(
+                    "created user {name} {sudo}, groups {}",
+                    listed(&creation.groups)
+                )
             }
             UserChange::GiveSudo => {
                 processes::run_successfully(&commands::give_sudo(settings, name))?;
