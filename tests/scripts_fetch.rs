@@ -225,7 +225,7 @@ fn what_the_token_may_not_read_is_tried_without_it_and_both_errors_are_told() {
                         read it?); without it: the server answered 403";
             assert!(said.contains(both) && !said.contains(RAN), "{said}");
             web.forget();
-            vm.live.remove("instance/serviceAccounts/default");
+            assert!(vm.live.remove("instance/serviceAccounts/default"));
             let said = startup(&vm, "gs://bucket/x");
             assert!(
                 said.contains(RAN) && said.contains("Authentication token not found."),
