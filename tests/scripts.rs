@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
     reason = "test code: a failure is a panic, and programs are started directly"
@@ -649,12 +650,16 @@ fn a_shutdown_without_metadata_runs_what_was_kept() {
             ["other.example /bye"],
             "what did not change is not fetched again"
         );
+        // What is in the web now counts, if it comes at once.
+        web.serve("other.example", "bye", b"#!/bin/sh\necho changed since\n");
+        expect_last_words("changed since", "inline two", "Starting shutdown scripts.");
         // Metadata is there and says something new; the web is gone, and the copy stands in for it.
         drop(web);
         vm.set("instance/attributes/shutdown-script", "echo inline three");
         let from_web = "from the web, example";
         expect_last_words(from_web, "inline three", "the connection failed");
-        // The server is there and says nothing.
+        // The server is there and says nothing; nobody tries to report to it.
+        configure("report_status = true");
         vm.live.inject(Fault::always(Kind::Hang));
         expect_last_words(from_web, "inline two", "No metadata (no answer within 2 s)");
         // There is no server.

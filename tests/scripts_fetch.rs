@@ -17,9 +17,9 @@ use gce_guest::scripts::fetch::{Fetch, FetchError, Limits};
 use gce_guest::scripts::source::{Source, UNIVERSE};
 use gce_guest::system::files::PrivateDirectory;
 use gce_guest::system::web::Times;
-use support::vm::Vm;
+use support::vm::{PATIENCE, Vm};
 use support::web::{TOKEN, Web};
-use support::{PROGRAM, in_sandbox, output_within, run};
+use support::{Daemon, PROGRAM, in_sandbox, output_within, poll_until, run};
 
 /// What the script that every host serves prints, as it stands in the log.
 const RAN: &str = "startup-script: INFO startup-script-url: fetched from the web";
@@ -310,6 +310,44 @@ fn a_long_download_tells_how_it_gets_on() {
         let said = startup(&vm, "https://other.example/seven-seconds");
         assert!(said.contains(RAN), "{said}");
         assert!(said.contains(" MiB downloaded after "), "{said}");
+    });
+}
+
+#[test]
+fn a_network_that_comes_up_late_is_waited_for() {
+    in_sandbox("a_network_that_comes_up_late_is_waited_for", || {
+        let (vm, _web) = machine();
+        let hosts = fs::read_to_string("/etc/hosts").unwrap();
+        fs::write(
+            "/etc/hosts",
+            hosts.replace("storage.googleapis.com", "elsewhere.example"),
+        )
+        .unwrap();
+        vm.set(
+            "instance/attributes/startup-script-url",
+            "gs://bucket/private",
+        );
+        let mut runner = Daemon::start("runner", [PROGRAM, "scripts", "startup"]);
+        poll_until(PATIENCE, "the first attempts", || {
+            runner
+                .said()
+                .contains("the name storage.googleapis.com cannot be resolved. Attempt 3 of 8")
+        });
+        // Now the name is there, and nobody listens yet; then everything is.
+        fs::write(
+            "/etc/hosts",
+            hosts.replace(
+                "127.0.0.1 storage.googleapis.com",
+                "127.0.0.9 storage.googleapis.com",
+            ),
+        )
+        .unwrap();
+        poll_until(PATIENCE, "an attempt at the connection", || {
+            runner.said().contains("the connection failed")
+        });
+        fs::write("/etc/hosts", hosts).unwrap();
+        assert!(runner.wait(Duration::from_secs(60)).success());
+        assert!(runner.said().contains(RAN), "{}", runner.said());
     });
 }
 

@@ -36,74 +36,33 @@ fn add_service(root: &Path, name: &str, ordering: &str) {
     std::os::unix::fs::symlink(format!("../{name}.service"), link).unwrap();
 }
 
+const SHUTDOWN_SCRIPT: &str = "echo script begins >> /var/order; sleep 1; systemctl is-system-running >> /var/order; \
+                               echo script ends >> /var/order; echo last words";
+
 #[test]
 fn scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown() {
     on_machine(
         "scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown",
         |root, vm| {
-            add_service(
-                root,
-                "a-network",
-                "Before=network.target\nWants=network.target",
-            );
+            let network = "Before=network.target\nWants=network.target";
+            add_service(root, "a-network", network);
             add_service(root, "docker", "");
-            vm.set(
-                "instance/attributes/startup-script",
-                "echo the machine is up\nsetsid sleep 100 & exit 4",
-            );
-            vm.set(
-                "instance/attributes/shutdown-script",
-                "echo script begins >> /var/order; sleep 1; systemctl is-system-running >> /var/order; echo script ends >> /var/order; echo last words",
-            );
+            let script = "echo the machine is up\nsetsid sleep 100 & exit 4";
+            vm.set("instance/attributes/startup-script", script);
+            vm.set("instance/attributes/shutdown-script", SHUTDOWN_SCRIPT);
         },
         |machine| {
             let started = Instant::now();
             poll_until(Duration::from_secs(60), "the boot is over", || {
                 matches!(machine.state().as_str(), "running" | "degraded")
             });
-            println!("the machine was up after another {:?}", started.elapsed());
-            let journal = machine.text([
-                "journalctl",
-                "--no-pager",
-                "-u",
-                "google-startup-scripts.service",
-            ]);
-            assert!(
-                journal.contains("startup-script: the machine is up"),
-                "{journal}"
-            );
-            assert!(
-                journal.contains("startup-script: Return code 4."),
-                "{journal}"
-            );
-            let result = |unit: &str| {
-                machine.text(["systemctl", "show", "--property=Result,ActiveState", unit])
-            };
-            assert_eq!(
-                result("google-startup-scripts"),
-                "Result=success\nActiveState=inactive",
-                "as it always was"
-            );
-            assert!(
-                machine
-                    .attempt(["pgrep", "-f", "sleep 100"])
-                    .status
-                    .success(),
-                "the background lives on"
-            );
-            fs::write(
-                "/run/root/etc/default/instance_configs.cfg",
-                "[MetadataScripts]\nfail_on_error = true\n",
-            )
-            .unwrap();
-            machine.attempt(["systemctl", "start", "google-startup-scripts"]);
-            assert!(
-                result("google-startup-scripts").starts_with("Result=exit-code"),
-                "as configured"
-            );
-            // Stopped by hand, started again: nothing runs.
+            println!("up after another {:?}", started.elapsed());
+            look_at_the_startup(&machine);
+            // Stopped by hand, started again, or called: nothing runs.
             machine.attempt(["systemctl", "restart", "google-shutdown-scripts"]);
-            machine.attempt(["google_metadata_script_runner", "shutdown"]);
+            let called = machine.attempt(["google_metadata_script_runner", "shutdown"]);
+            let said = String::from_utf8_lossy(&called.stderr).into_owned();
+            assert!(called.status.success(), "{said}");
             assert_eq!(Machine::contents("/var/order"), "");
             let started = Instant::now();
             machine.power_off();
@@ -111,17 +70,46 @@ fn scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown() {
             let order = Machine::contents("/var/order");
             let order: Vec<&str> = order.lines().collect();
             assert_eq!(order[..3], ["script begins", "stopping", "script ends"]);
-            assert!(
-                order[3..].contains(&"docker stops") && order[3..].contains(&"a-network stops"),
-                "{order:?}"
-            );
-            assert!(
-                Machine::console().contains("shutdown-script: last words"),
-                "{}",
-                Machine::console()
-            );
+            for stopped in ["docker stops", "a-network stops"] {
+                assert!(order[3..].contains(&stopped), "{order:?}");
+            }
+            let console = Machine::console();
+            assert!(console.contains("shutdown-script: last words"), "{console}");
         },
     );
+}
+
+/// What a boot has left: lines in the journal and on the console, the unit's result, and a process in the background.
+fn look_at_the_startup(machine: &Machine) {
+    const UNIT: &str = "google-startup-scripts.service";
+    let journal = machine.text(["journalctl", "--no-pager", "-u", UNIT]);
+    for line in [
+        "startup-script: the machine is up",
+        "startup-script: Return code 4.",
+    ] {
+        assert_eq!(journal.matches(line).count(), 1, "{journal}");
+        assert!(Machine::console().contains(line), "{}", Machine::console());
+    }
+    let verified = machine.attempt([
+        "systemd-analyze",
+        "verify",
+        UNIT,
+        "google-shutdown-scripts.service",
+    ]);
+    assert!(verified.status.success(), "{verified:?}");
+    assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
+    let result = || machine.text(["systemctl", "show", "--property=Result,ActiveState", UNIT]);
+    assert_eq!(
+        result(),
+        "Result=success\nActiveState=inactive",
+        "as it always was"
+    );
+    let background = machine.attempt(["pgrep", "-f", "sleep 100"]);
+    assert!(background.status.success(), "the background lives on");
+    let configuration = "[MetadataScripts]\nfail_on_error = true\n";
+    fs::write("/run/root/etc/default/instance_configs.cfg", configuration).unwrap();
+    machine.attempt(["systemctl", "start", UNIT]);
+    assert!(result().starts_with("Result=exit-code"), "as configured");
 }
 
 #[test]
@@ -200,6 +188,27 @@ fn package(version: &str) -> String {
     format!("/root/{version}.deb")
 }
 
+/// Installs, installs again, upgrades, removes and installs.
+fn come_and_go(machine: &Machine, first: &str, second: &str) {
+    for words in [
+        ["dpkg", "--install", first],
+        ["dpkg", "--install", first],
+        ["dpkg", "--install", second],
+        ["dpkg", "--remove", "gce-guest"],
+        ["dpkg", "--install", second],
+    ] {
+        let done = machine.attempt(words);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{words:?}: {said}");
+    }
+    let packages = Machine::contents("/var/packages");
+    assert_eq!(
+        packages.matches("postinst configure").count(),
+        4,
+        "{packages}"
+    );
+}
+
 #[test]
 fn packages_that_come_and_go_leave_a_running_startup_script_alone() {
     on_machine(
@@ -219,29 +228,7 @@ fn packages_that_come_and_go_leave_a_running_startup_script_alone() {
             poll_until(PATIENCE, "the script runs", || {
                 Machine::contents("/var/startup") == "begins\n"
             });
-            for words in [
-                ["dpkg", "--install", &first],
-                ["dpkg", "--install", &first],
-                ["dpkg", "--install", &second],
-                ["dpkg", "--remove", "gce-guest"],
-                ["dpkg", "--install", &second],
-            ] {
-                let done = machine.attempt(words);
-                assert!(
-                    done.status.success(),
-                    "{words:?}: {}",
-                    String::from_utf8_lossy(&done.stderr)
-                );
-            }
-            let packages = Machine::contents("/var/packages");
-            assert_eq!(
-                packages
-                    .lines()
-                    .filter(|line| line.starts_with("postinst"))
-                    .count(),
-                4,
-                "{packages}"
-            );
+            come_and_go(&machine, &first, &second);
             assert_eq!(
                 Machine::contents("/var/shutdown"),
                 "",

@@ -238,7 +238,13 @@ fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
         warn!(target: logger, "The copies of the shutdown scripts cannot be read: {error}.");
         None
     });
-    let (jobs, environment, instance) = match (document_within(&client, SHUTDOWN_WAIT), kept) {
+    let answer = document_within(&client, SHUTDOWN_WAIT);
+    // Who did not answer is not asked to take a report either.
+    let settings = MetadataScripts {
+        report_status: settings.report_status && answer.is_ok(),
+        ..settings.clone()
+    };
+    let (jobs, environment, instance) = match (answer, kept) {
         (Ok(document), kept) => (
             kept.unwrap_or_default().jobs(&document),
             find::environment(&document),
@@ -254,7 +260,7 @@ fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
     };
     run_jobs(
         Occasion::Shutdown,
-        settings,
+        &settings,
         &client,
         &jobs,
         environment,
