@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::home::Homes;
 use super::keys::Source;
 use super::ledger::{self, Ledger};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
-use super::{commands, home, observe, sudoers};
+use super::{commands, observe, sudoers};
 use crate::config::settings;
 use crate::system::files::{self, Attributes, PrivateDirectory};
 use crate::system::processes::{self, Invocation};
@@ -33,7 +34,7 @@ pub struct Change {
 
 /// Carries out a plan. A failing change costs its user; the ledger says afterwards what is true.
 #[must_use]
-pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
+pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outcome {
     let mut outcome = Outcome::default();
     for change in &plan.machine {
         match change_machine(*change, settings) {
@@ -59,7 +60,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
         return outcome;
     }
     for user in &plan.users {
-        match change_user(user, settings, &mut outcome.changes) {
+        match change_user(user, settings, homes, &mut outcome.changes) {
             Ok(()) => {
                 ledger.creating.remove(&user.name);
                 match user.record {
@@ -120,6 +121,7 @@ fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
 fn change_user(
     user: &UserPlan,
     settings: &settings::Accounts,
+    homes: &Homes,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
     let name = &user.name;
@@ -152,7 +154,7 @@ fn change_user(
                 if account.never_logs_in() {
                     continue;
                 }
-                home::write(&account, keys)?;
+                homes.write(name, &account, keys)?;
                 match keys.len() {
                     0 => format!("removed our keys of user {name}, others stay"),
                     1 => format!("wrote 1 key of user {name} to authorized_keys"),
@@ -160,7 +162,7 @@ fn change_user(
                 }
             }
             UserChange::RemoveKeysFile => {
-                home::remove(&account(name)?)?;
+                homes.remove(name, &account(name)?)?;
                 format!("removed the authorized_keys of user {name}")
             }
             UserChange::Delete => {

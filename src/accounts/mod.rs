@@ -10,6 +10,7 @@ pub mod explain;
 pub mod home;
 pub mod keys;
 pub mod ledger;
+pub mod location;
 pub mod names;
 pub mod observe;
 pub mod plan;

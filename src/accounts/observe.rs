@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use super::home;
+use super::home::Homes;
 use super::ledger::{self, Ledger};
 use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
@@ -31,6 +31,7 @@ pub fn observe<'a>(
     wanted: impl Iterator<Item = &'a String>,
     settings: &settings::Accounts,
     instance_id: Option<String>,
+    homes: &Homes,
 ) -> io::Result<(Observed, Vec<String>)> {
     let (ledger, problems) = read_ledger()?;
     let mut names: BTreeSet<String> = wanted.cloned().collect();
@@ -45,7 +46,7 @@ pub fn observe<'a>(
     };
     let members: BTreeSet<String> = members.into_iter().collect();
     let look_up = |name: String| {
-        let state = look_up(&name, &members, settings);
+        let state = look_up(&name, &members, settings, homes);
         (name, state)
     };
     let observed = Observed {
@@ -91,7 +92,12 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
     Ok(SudoersRule::Contents { bytes, sound })
 }
 
-fn look_up(name: &str, sudoers: &BTreeSet<String>, settings: &settings::Accounts) -> UserState {
+fn look_up(
+    name: &str,
+    sudoers: &BTreeSet<String>,
+    settings: &settings::Accounts,
+    homes: &Homes,
+) -> UserState {
     let user = match users::user(name) {
         Ok(user) => user,
         Err(error) => return UserState::Unavailable(error.to_string()),
@@ -106,7 +112,7 @@ fn look_up(name: &str, sudoers: &BTreeSet<String>, settings: &settings::Accounts
             let keys = if account.never_logs_in() {
                 KeysFile::Absent
             } else {
-                home::read(&account)
+                homes.read(name, &account)
             };
             UserState::Present {
                 account,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::accounts::apply::{Outcome, apply};
+use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Plan, plan};
@@ -18,6 +19,7 @@ use crate::system::time;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     oslogin: Control,
+    homes: Homes,
 }
 
 impl Accounts {
@@ -33,6 +35,7 @@ impl Accounts {
         } else {
             Pass::default()
         };
+        self.homes.refresh();
         let mut desired = desired(&input.document, now);
         if oslogin.active {
             // Users come from OS Login now; those of metadata go, once it is really in charge.
@@ -40,7 +43,7 @@ impl Accounts {
         }
         let instance_id = input.document.instance.id.present().cloned();
         let (mut observed, ledger_problems) =
-            match observe(desired.users.keys(), settings, instance_id) {
+            match observe(desired.users.keys(), settings, instance_id, &self.homes) {
                 Ok(observed) => observed,
                 Err(error) => {
                     return Report::failed(
@@ -51,7 +54,7 @@ impl Accounts {
             };
         observed.oslogin = oslogin.active;
         let plan = plan(&desired, settings, &observed);
-        let outcome = apply(&plan, settings);
+        let outcome = apply(&plan, settings, &self.homes);
         let mut report = Report {
             changes: oslogin.changes,
             problems: refused_lines(&desired),
