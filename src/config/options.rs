@@ -270,6 +270,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     nothing!("MWLID", "service_ip", Go2, Kind::Text, "169.254.169.254", "The address of the credentials service.", NO_PLUGINS),
     nothing!("MWLID", "service_port", Go2, PORT, "8083", "The port of the credentials service.", NO_PLUGINS),
     set!("MetadataScripts", "default_shell", Python, metadata_scripts.default_shell, "The shell that executes scripts without an interpreter line."),
+    set!("MetadataScripts", "fail_on_error", GceGuest, metadata_scripts.fail_on_error, "`true` has the runner, and so its unit, fail when a script has failed."),
     set!("MetadataScripts", "normalize_crlf", GceGuest, metadata_scripts.normalize_crlf, "Takes the carriage return out of a script's `#!` line (`shebang`), out of every line (`all`), or out of none (`off`)."),
     set!("MetadataScripts", "report_status", GceGuest, metadata_scripts.report_status, "`true` writes each script's exit status into a guest attribute."),
     set!("MetadataScripts", "run_dir", Python, metadata_scripts.run_dir, "The base directory in which scripts are executed; empty for /run."),
