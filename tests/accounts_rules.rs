@@ -849,3 +849,81 @@ fn a_home_that_does_not_answer_delays_only_its_user() {
         vm.settled(&agent);
     });
 }
+
+#[test]
+fn a_kill_before_the_record_leaves_no_right_that_nobody_takes_back() {
+    in_sandbox(
+        "a_kill_before_the_record_leaves_no_right_that_nobody_takes_back",
+        || {
+            run(["useradd", "-m", "there"]);
+            // Making the second user takes until the kill, so the first one's record is not written after the pass.
+            replace_program("useradd", "touch /run/creating; sleep 600");
+            let vm = Vm::new();
+            let mut agent = vm.agent();
+            vm.set_keys(&["there", "new"].map(entry));
+            poll_until(PATIENCE, "the second user is being made", || {
+                std::path::Path::new("/run/creating").exists()
+            });
+            assert!(has_key("there"), "{}", agent.said());
+            agent.signal("KILL");
+            agent.wait(PATIENCE);
+            run(["rm", "/usr/local/sbin/useradd"]);
+            vm.set_keys(&[]);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(!has_key("there"), "{log}");
+            assert_eq!(groups("there"), ["there"], "{log}");
+        },
+    );
+}
+
+#[test]
+fn neither_links_nor_modes_keep_a_key_or_sudo() {
+    in_sandbox("neither_links_nor_modes_keep_a_key_or_sudo", || {
+        for user in ["there", "there_linked"] {
+            run(["useradd", "-m", user]);
+        }
+        let vm = Vm::new();
+        let agent = vm.agent();
+        let users = ["mode", "home", "link", "there", "there_linked"];
+        vm.set_keys(&users.map(entry));
+        vm.settled(&agent);
+        run([
+            "sh",
+            "-ec",
+            "
+            chmod 100 /home/mode/.ssh /home/there/.ssh
+            chmod 100 /home/home
+            for user in link there_linked; do
+                mv /home/$user/.ssh /home/$user/elsewhere
+                ln -s elsewhere /home/$user/.ssh
+                chown -h $user:$user /home/$user/.ssh
+            done
+        ",
+        ]);
+        vm.set_keys(&[]);
+        let log = vm.settled(&agent);
+        for user in users {
+            let groups = groups(user);
+            assert!(
+                !groups.contains(&"google-sudoers".into()),
+                "{user}: {groups:?}\n{log}"
+            );
+        }
+        for user in ["mode", "home", "link", "there"] {
+            assert!(!has_key(user), "{user}: {log}");
+        }
+        assert!(
+            !std::path::Path::new("/home/link/.ssh").exists(),
+            "the link goes"
+        );
+        assert!(
+            contents("/home/link/elsewhere/authorized_keys").contains(KEY),
+            "and not what it points to"
+        );
+        assert!(
+            log.contains("WARNING User there_linked: cannot use"),
+            "{log}"
+        );
+    });
+}
