@@ -412,6 +412,19 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
     }
 }
 
+/// Adds permission bits to those that a path has. Symbolic links are followed, so do it with the credentials of whoever
+/// controls the path.
+///
+/// # Errors
+/// Those of stat(2) and chmod(2).
+pub fn add_to_mode(path: &Path, bits: u32) -> io::Result<()> {
+    let mode = fs::stat(path)?.st_mode & 0o7777;
+    if mode & bits == bits {
+        return Ok(());
+    }
+    Ok(fs::chmod(path, Mode::from_raw_mode(mode | bits))?)
+}
+
 /// The SELinux context of an open file, where the file system keeps one.
 fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut buffer = [0_u8; 256];
