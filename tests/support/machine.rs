@@ -169,6 +169,8 @@ pub(crate) fn install(root: &Path) {
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).unwrap();
     fs::copy(PROGRAM, root.join("usr/bin/gce-guest")).unwrap();
+    let legacy = root.join("usr/bin/google_metadata_script_runner");
+    std::os::unix::fs::symlink("gce-guest", legacy).unwrap();
     for unit in [
         "google-startup-scripts.service",
         "google-shutdown-scripts.service",
