@@ -355,6 +355,15 @@ fn an_invalid_sudo_rule_is_not_installed() {
             agent.said()
         );
         assert!(has_key("alice"), "the users are not held up by it");
+        for _ in 0..3 {
+            vm.settled(&agent);
+        }
+        assert_eq!(
+            agent.said().matches("the sudo rule is not valid").count(),
+            1,
+            "it is told once: {}",
+            agent.said()
+        );
     });
 }
 

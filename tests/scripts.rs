@@ -821,3 +821,24 @@ fn what_would_run_is_shown_and_nothing_runs() {
         );
     });
 }
+
+#[test]
+fn the_agent_keeps_the_shutdown_scripts_and_follows_their_changes() {
+    in_sandbox(
+        "the_agent_keeps_the_shutdown_scripts_and_follows_their_changes",
+        || {
+            let vm = Vm::new();
+            let agent = vm.agent();
+            let kept = || contents("/run/gce-guest/scripts/shutdown/shutdown-script");
+            vm.set("instance/attributes/shutdown-script", "echo one");
+            poll_until(PATIENCE, "the script is kept", || kept() == "echo one");
+            vm.set("instance/attributes/shutdown-script", "echo two");
+            poll_until(PATIENCE, "its change is kept", || kept() == "echo two");
+            let mode = text_of(["stat", "-c", "%U %a", "/run/gce-guest/scripts"]);
+            assert_eq!(mode, "root 700");
+            vm.set("instance/attributes/shutdown-script", "");
+            poll_until(PATIENCE, "nothing is kept any more", || kept().is_empty());
+            drop(agent);
+        },
+    );
+}

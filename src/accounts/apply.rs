@@ -10,7 +10,7 @@ use super::ledger::{self, Ledger, Record};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
 use super::{commands, observe, sudoers};
 use crate::config::settings;
-use crate::system::files::{self, Attributes, PrivateDirectory};
+use crate::system::files::{self, Attributes};
 use crate::system::processes::{self, Invocation};
 use crate::system::users;
 
@@ -123,12 +123,8 @@ fn change_machine(
 fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
     let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
     if processes::find("visudo").is_some() {
-        let private = PrivateDirectory::create(Path::new("/run"), "gce-guest-sudoers-")
-            .context("create a private directory in /run")?;
-        let candidate = private.path().join(sudoers::FILE);
-        files::replace(&candidate, contents.as_bytes(), &attributes)
-            .with_context(|| format!("write {}", candidate.display()))?;
-        let visudo = Invocation::new("visudo", ["-cqf".as_ref(), candidate.as_os_str()]);
+        // On standard input: a message then names no file of a random name, which would make it a new one each time.
+        let visudo = Invocation::new("visudo", ["-cf", "/dev/stdin"]).with_input(contents.into());
         processes::run_successfully(&visudo)
             .context("the sudo rule is not valid (Accounts.sudoers_rule)")?;
     }
