@@ -523,6 +523,20 @@ fn oslogin_is_switched_by_the_table_and_takes_over_only_when_it_is_active() {
             }
             assert!(!std::path::Path::new("/etc/oslogin_passwd.cache").exists());
             assert!(has_key("alice"), "back to the keys of metadata");
+
+            // The image's owner has the last word.
+            std::fs::write(
+                "/etc/default/instance_configs.cfg.template",
+                "[Lock]\ndisable = oslogin\n",
+            )
+            .unwrap();
+            agent.signal("HUP");
+            poll_until(PATIENCE, "the configuration is read again", || {
+                agent.said().contains("Reading the configuration again")
+            });
+            vm.set("instance/attributes/enable-oslogin", "true");
+            vm.settled(&agent);
+            assert!(calls().is_empty() && has_key("alice"), "{}", agent.said());
         },
     );
 }

@@ -102,7 +102,12 @@ fn root_directory() -> PathBuf {
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);
+        // It mounts what the packages' scripts need: for itself, and not for all to see.
         run([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
             "mmdebstrap",
             "--quiet",
             "--mode=root",
