@@ -338,7 +338,7 @@ fn an_invalid_sudo_rule_is_not_installed() {
         assert!(
             agent
                 .said()
-                .contains("the sudo rule is not valid (Accounts.sudoers_rule)"),
+                .contains("Sudo rights: the sudo rule is not valid (Accounts.sudoers_rule)"),
             "{}",
             agent.said()
         );
@@ -934,5 +934,21 @@ fn neither_links_nor_modes_keep_a_key_or_sudo() {
             log.contains("WARNING User there_linked: cannot use"),
             "{log}"
         );
+    });
+}
+
+#[test]
+fn a_state_file_that_cannot_be_read_is_named() {
+    in_sandbox("a_state_file_that_cannot_be_read_is_named", || {
+        std::fs::create_dir_all("/var/lib/google/google_users.json").unwrap();
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        let log = vm.settled(&agent);
+        assert!(
+            log.contains("accounts: /var/lib/google/google_users.json: not a regular file"),
+            "{log}"
+        );
+        assert_eq!(passwd("alice"), "", "who is managed is not known: {log}");
     });
 }

@@ -19,7 +19,7 @@ use crate::system::users;
 pub struct Outcome {
     /// What was changed, in words, in order.
     pub changes: Vec<Change>,
-    /// What failed: the user (or what else), and why. Everything else was done.
+    /// What failed: the user, or what else in words that are no user name, and why. Everything else was done.
     pub failures: Vec<(String, anyhow::Error)>,
 }
 
@@ -42,7 +42,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
                 what: what.into(),
                 cause: None,
             }),
-            Err(error) => outcome.failures.push(("sudo".into(), error)),
+            Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
     let mut ledger = plan.ledger.clone();
@@ -57,7 +57,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
     if ledger != plan.ledger
         && let Err(error) = record(&ledger)
     {
-        outcome.failures.push(("ledger".into(), error));
+        outcome.failures.push(("the ledger".into(), error));
         return outcome;
     }
     for user in &plan.users {
@@ -79,7 +79,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
         }
     }
     if let Err(error) = record(&ledger) {
-        outcome.failures.push(("ledger".into(), error));
+        outcome.failures.push(("the ledger".into(), error));
     }
     outcome
 }
