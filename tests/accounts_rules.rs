@@ -350,7 +350,7 @@ fn an_invalid_sudo_rule_is_not_installed() {
         assert!(
             agent
                 .said()
-                .contains("the sudo rule is not valid (Accounts.sudoers_rule)"),
+                .contains("Sudo rights: the sudo rule is not valid (Accounts.sudoers_rule)"),
             "{}",
             agent.said()
         );
@@ -1037,5 +1037,56 @@ fn neither_links_nor_modes_keep_a_key_or_sudo() {
             log.contains("WARNING User there_linked: cannot use"),
             "{log}"
         );
+    });
+}
+
+#[test]
+fn a_state_file_that_cannot_be_read_is_named() {
+    in_sandbox("a_state_file_that_cannot_be_read_is_named", || {
+        std::fs::create_dir_all("/var/lib/google/google_users.json").unwrap();
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        let log = vm.settled(&agent);
+        assert!(
+            log.contains("accounts: /var/lib/google/google_users.json: not a regular file"),
+            "{log}"
+        );
+        assert_eq!(passwd("alice"), "", "who is managed is not known: {log}");
+    });
+}
+
+#[test]
+fn a_full_disk_holds_no_removal_up() {
+    let name = "a_full_disk_holds_no_removal_up";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&["alice", "bob"].map(entry));
+        vm.settled(&agent);
+        drop(agent);
+        run([
+            "sh",
+            "-ec",
+            "
+            cp /var/lib/google/google_users* /tmp
+            mount -t tmpfs -o size=16k none /var/lib/google
+            cp /tmp/google_users* /var/lib/google
+            cat /dev/zero > /var/lib/google/fill 2> /dev/null || true
+        ",
+        ]);
+        let agent = vm.agent();
+        vm.set_keys(&["bob", "new"].map(entry));
+        let log = vm.settled(&agent);
+        assert!(log.contains("The ledger: write"), "{log}");
+        assert!(!has_key("alice"), "{log}");
+        assert_eq!(
+            passwd("new"),
+            "",
+            "nothing is given that nobody records: {log}"
+        );
+        run(["rm", "/var/lib/google/fill"]);
+        poll_until(PATIENCE, "the new user is there", || has_key("new"));
+        run(["umount", "/var/lib/google"]);
     });
 }

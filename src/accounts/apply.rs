@@ -1,5 +1,6 @@
 //! Carrying out a plan: the only place in this room that acts, through `system`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ use crate::system::users;
 pub struct Outcome {
     /// What was changed, in words, in order.
     pub changes: Vec<Change>,
-    /// What failed: the user (or what else), and why. Everything else was done.
+    /// What failed: the user, or what else in words that are no user name, and why. Everything else was done.
     pub failures: Vec<(String, anyhow::Error)>,
 }
 
@@ -42,7 +43,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
                 what: what.into(),
                 cause: None,
             }),
-            Err(error) => outcome.failures.push(("sudo".into(), error)),
+            Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
     let mut ledger = plan.ledger.clone();
@@ -54,13 +55,20 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
         .creating
         .extend(creations.map(|user| user.name.clone()));
     ledger.users.extend(intentions(plan));
+    let mut postponed = BTreeSet::new();
     if ledger != plan.ledger
         && let Err(error) = record(&ledger)
     {
-        outcome.failures.push(("ledger".into(), error));
-        return outcome;
+        outcome.failures.push(("the ledger".into(), error));
+        // What cannot be recorded is not given. What is to be taken away is not held up by a full disk.
+        postponed.extend(ledger.creating.difference(&plan.ledger.creating).cloned());
+        postponed.extend(intentions(plan).map(|(name, _)| name));
+        ledger = plan.ledger.clone();
     }
     for user in &plan.users {
+        if postponed.contains(&user.name) {
+            continue;
+        }
         match change_user(user, settings, homes, &mut outcome.changes) {
             Ok(()) => {
                 ledger.creating.remove(&user.name);
@@ -79,7 +87,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
         }
     }
     if let Err(error) = record(&ledger) {
-        outcome.failures.push(("ledger".into(), error));
+        outcome.failures.push(("the ledger".into(), error));
     }
     outcome
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
+use crate::accounts::names;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Plan, plan};
 use crate::agent::report::{Input, Report};
@@ -92,9 +93,14 @@ fn tell(plan: Plan, outcome: Outcome, report: &mut Report) {
         let text = format!("user {user}: {reason}");
         report.failures.insert(user, text);
     }
-    for (user, error) in outcome.failures {
-        let text = format!("user {user}: {error:#}");
-        report.failures.insert(user, text);
+    for (subject, error) in outcome.failures {
+        let what = match names::check(&subject) {
+            Ok(()) => format!("user {subject}"),
+            Err(_) => subject.clone(),
+        };
+        report
+            .failures
+            .insert(subject, format!("{what}: {error:#}"));
     }
 }
 
