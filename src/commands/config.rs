@@ -66,6 +66,15 @@ Exit status: 0 set; 2 not set, with the reason.
 Example:
   gce-guest config set Daemons.clock_skew_daemon false")]
     Set(Set),
+    /// Write /etc/default/instance_configs.cfg with the values that count, for programs that look for them there.
+    ///
+    /// Set-up does so at boot. What somebody changed in the file is kept.
+    #[command(after_help = "\
+Exit status: 0 written or up to date, 1 not written; the file is then as it was.
+
+Example:
+  gce-guest config write --metadata")]
+    Write(WriteFile),
     /// Print docs/configuration.md.
     #[command(hide = true)]
     Docs,
@@ -118,6 +127,12 @@ struct Set {
 }
 
 #[derive(Args, Debug)]
+struct WriteFile {
+    #[command(flatten)]
+    metadata: MetadataArguments,
+}
+
+#[derive(Args, Debug)]
 struct MetadataArguments {
     /// Ask the metadata server for google-instance-configs; without it that source is left out.
     #[arg(long)]
@@ -139,6 +154,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Get(get) => run_get(get, &root, &mut output),
         Command::Check(check) => run_check(check, &root, &mut output),
         Command::Set(set) => run_set(set, &root, &mut output),
+        Command::Write(write) => run_write(write, &root, &mut output),
         Command::Docs => output
             .write_all(documentation::render().as_bytes())
             .map(|()| ExitCode::SUCCESS)
@@ -146,6 +162,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }?;
     output.flush().context("cannot write standard output")?;
     Ok(status)
+}
+
+fn run_write(write: &WriteFile, root: &Root, output: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let metadata = write.metadata.read()?;
+    let written = config::write_instance_configs(root, metadata.as_deref(), None)?;
+    let outcome = if written { "written" } else { "up to date" };
+    writeln!(output, "{}: {outcome}", config::INSTANCE_CONFIGS)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_show(show: &Show, root: &Root, output: &mut impl Write) -> anyhow::Result<ExitCode> {

@@ -44,6 +44,35 @@ fn a_standard_error_that_nobody_reads_changes_no_exit_status() {
 }
 
 #[test]
+fn the_file_for_other_programs_is_written_once() {
+    let root = TemporaryRoot::new();
+    root.put(TEMPLATE, "[Accounts]\ngroups = video\n");
+    let first = said(&config(&root, &["write"]));
+    assert_eq!(
+        first,
+        (
+            Some(0),
+            format!("{INSTANCE_CONFIGS}: written\n"),
+            String::new()
+        )
+    );
+    let text = root.text(INSTANCE_CONFIGS);
+    assert!(
+        text.starts_with("# ") && text.contains("\ngroups = video\n"),
+        "{text}"
+    );
+    let again = said(&config(&root, &["write"]));
+    assert_eq!(
+        again,
+        (
+            Some(0),
+            format!("{INSTANCE_CONFIGS}: up to date\n"),
+            String::new()
+        )
+    );
+}
+
+#[test]
 fn the_documentation_is_the_table() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let present = fs::read_to_string(file).unwrap_or_default();
