@@ -204,8 +204,7 @@ impl Place {
         for name in directories {
             directory = match directory.status_of(name)? {
                 None => return Ok(()),
-                // S_IFLNK of inode(7).
-                Some(status) if status.st_mode & 0o170_000 == 0o120_000 => {
+                Some(status) if files::is_link(&status) => {
                     given_up.check()?;
                     return directory.remove(name).map(drop);
                 }

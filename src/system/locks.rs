@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockType};
 use thiserror::Error;
 
 use super::files;
@@ -112,6 +113,27 @@ impl FileLock {
     }
 }
 
+/// Who holds a record lock (fcntl(2)) on a file, as package managers do; `None` when nobody does, or there is no such file.
+/// The file is not touched.
+///
+/// # Errors
+/// Those of open(2) but `ENOENT`, and of fcntl(2).
+pub fn record_lock(path: &Path) -> io::Result<Option<Holder>> {
+    let fd = match fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let wanted = Flock::from(FlockType::WriteLock);
+    let held = rustix::process::fcntl_getlk(&fd, &wanted)?;
+    Ok(held.map(|lock| {
+        let pid = lock
+            .pid
+            .map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        pid.map_or_else(Holder::default, of_process)
+    }))
+}
+
 /// Opens the lock file, made where it is missing; `None` when it is somebody else's or no regular file.
 fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
     let flags =
@@ -139,6 +161,11 @@ fn holder(status: &Stat) -> Holder {
     let Some(pid) = holding_process(&String::from_utf8_lossy(&table), status) else {
         return Holder::default();
     };
+    of_process(pid)
+}
+
+/// A process as a holder.
+fn of_process(pid: u32) -> Holder {
     let directory = Path::new("/proc").join(pid.to_string());
     let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
     let name = String::from_utf8_lossy(&name).trim().to_owned();
