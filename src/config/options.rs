@@ -1,6 +1,6 @@
 //! Every option that is known, in one table: the loader, `config check` and docs/configuration.md all read this one.
 //!
-//! An option that means something here has a [`Field`]: the place in [`Settings`] that it sets, whose type says what is
+//! An option that means something here has a `Field`: the place in [`Settings`] that it sets, whose type says what is
 //! accepted and whose built-in value is that of `Settings::default()`. An option of a predecessor that means nothing
 //! here is known, checked and explained, but sets nothing.
 

@@ -10,16 +10,16 @@
 //!
 //! 1. the caller of [`Sandbox::run`], outside; it only passes signals on and waits;
 //! 2. `sandbox-enter` ([`stages::enter`]) unshares the namespaces;
-//! 3. `sandbox-init` ([`stages::start`]), the first process of the new process namespace, builds the root ([`root`]) and
-//!    the network ([`network`]), gives its capabilities up, and reaps;
+//! 3. `sandbox-init` ([`stages::start`]), the first process of the new process namespace, builds the root (`root`) and
+//!    the network (`network`), gives its capabilities up, and reaps;
 //! 4. the command.
 //!
 //! What it does not keep from the command: memory and processor time (a quarter of the memory for each of its file
 //! systems), and the caller's terminal, into which a program can type on old kernels (`TIOCSTI`).
 //!
-//! Without root the namespaces belong to a user namespace with subordinate ids ([`mapping`]). The kernel refuses an
+//! Without root the namespaces belong to a user namespace with subordinate ids (`mapping`). The kernel refuses an
 //! overlay on the whole root there, so `/etc` is a copy, `/home` and `/var` are empty, and the rest is shown read-only
-//! ([`copies`]).
+//! (`copies`).
 //!
 //! This room decides what is where; mount, unshare and their kin are in `system`.
 
