@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::authorized_keys;
-use super::keys::{DesiredKeys, Source};
+use super::keys::{DesiredKeys, LineError, Source};
 use super::ledger::{Ledger, Origin, Record};
 use super::sudoers;
 use crate::config::settings;
@@ -289,12 +289,17 @@ impl Plan {
             if wanted || settings.ignore_users.contains(name) {
                 continue;
             }
-            match deprovision(name, *record, settings, observed) {
+            // A line that is there and cannot be used may be a slip: it revokes, and deletes nobody.
+            let is_named = desired.problems.iter().any(|problem| {
+                problem.user.as_ref() == Some(name) && problem.reason != LineError::Expired
+            });
+            let delete = settings.deprovision_remove && !is_named && !observed.oslogin;
+            match deprovision(name, *record, delete, settings, observed) {
                 Ok(changes) => {
                     self.users.push(UserPlan {
                         name: name.clone(),
                         changes,
-                        record: None,
+                        record: is_named.then_some(*record),
                         cause: None,
                     });
                 }
@@ -415,6 +420,7 @@ fn keys_differ(file: &KeysFile, keys: &[String]) -> bool {
 fn deprovision(
     name: &str,
     record: Record,
+    delete: bool,
     settings: &settings::Accounts,
     observed: &Observed,
 ) -> Result<Vec<UserChange>, String> {
@@ -430,7 +436,7 @@ fn deprovision(
             keys,
         }) => (account, *in_sudoers, keys),
     };
-    if record.origin == Origin::Created && settings.deprovision_remove && !observed.oslogin {
+    if record.origin == Origin::Created && delete {
         return Ok(vec![UserChange::Delete]);
     }
     let mut changes = Vec::new();
@@ -454,7 +460,7 @@ fn deprovision(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::keys::Key;
+    use crate::accounts::keys::{Key, Problem};
 
     fn wanted(users: &[(&str, &[&str])]) -> DesiredKeys {
         let key = |line: &&str| Key {
@@ -726,6 +732,45 @@ mod tests {
         };
         let changes = changes(&plan(&wanted(&[]), &delete, &taken_over));
         assert_eq!(changes, [UserChange::RemoveKeysFile, UserChange::TakeSudo]);
+    }
+
+    #[test]
+    fn a_slip_in_the_only_line_of_a_user_deletes_nobody() {
+        let settings = settings::Accounts {
+            deprovision_remove: true,
+            ..Default::default()
+        };
+        let observed = remembering(
+            observed(&[("a", present(true, OURS))]),
+            "a",
+            Origin::Created,
+            true,
+        );
+        let slip = |reason| {
+            let problem = Problem {
+                source: Source::Instance,
+                line: 1,
+                user: Some("a".into()),
+                reason,
+            };
+            DesiredKeys {
+                problems: vec![problem],
+                ..wanted(&[])
+            }
+        };
+        let revoked = plan(&slip(LineError::NotAKey), &settings, &observed);
+        assert_eq!(
+            changes(&revoked),
+            [UserChange::RemoveKeysFile, UserChange::TakeSudo]
+        );
+        assert!(
+            revoked.users[0].record.is_some(),
+            "it stays ours, for when the line is mended or gone"
+        );
+        assert_eq!(
+            changes(&plan(&slip(LineError::Expired), &settings, &observed)),
+            [UserChange::Delete]
+        );
     }
 
     #[test]

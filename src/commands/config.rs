@@ -262,10 +262,7 @@ fn run_set(set: &Set, root: &Root, output: &mut impl Write) -> anyhow::Result<Ex
             let origin = origin.map_or_else(String::new, |origin| origin.to_string());
             writeln!(output, "it does not count: {origin} is stronger")?;
         }
-        _ => writeln!(
-            output,
-            "run google_instance_setup and reload the agent (SIGHUP) to put it to use"
-        )?,
+        _ => writeln!(output, "reload the agent (SIGHUP) to put it to use")?,
     }
     Ok(ExitCode::SUCCESS)
 }
