@@ -149,12 +149,12 @@ fn keep_text(directory: &Directory, key: &str, text: &str) -> io::Result<bool> {
 
 fn keep_fetched(directory: &Directory, fetch: Fetch<'_>, url: &str, universe: &str) -> bool {
     let (logger, key) = (fetch.logger, fetch.key);
-    let temporary = OsString::from(format!(".{key}.new"));
+    // The agent and the runner of the startup scripts may be at it at the same time.
+    let temporary = OsString::from(format!(".{key}.{:016x}", fastrand::u64(..)));
     let kept = Source::parse(url, universe)
         .map_err(|error| error.to_string())
         .and_then(|source| {
             let written = |error: io::Error| format!("it cannot be written: {error}");
-            directory.remove(&temporary).map_err(written)?;
             let mut file = directory.create(&temporary, 0o600).map_err(written)?;
             fetch
                 .run(&source, &mut file)
