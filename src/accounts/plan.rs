@@ -144,6 +144,8 @@ pub enum UserChange {
         /// Existing groups of the configuration.
         groups: Vec<String>,
     },
+    /// Complete an account whose creation was cut short, as far as its home is incomplete.
+    Complete,
     /// Put the user into the sudoers group.
     GiveSudo,
     /// Let the file hold exactly these keys of ours; foreign lines stay.
@@ -285,11 +287,17 @@ fn provision(
             keys: file,
         }) => {
             let mut changes = Vec::new();
+            let is_cut_short = observed.ledger.creating.contains(name);
+            if is_cut_short {
+                changes.push(UserChange::Complete);
+            }
             let give_sudo = !in_sudoers && account.uid != 0;
             if give_sudo {
                 changes.push(UserChange::GiveSudo);
             }
-            if !account.never_logs_in() && keys_differ(file, &keys)? {
+            // An incomplete home lets nobody read the file yet.
+            let differ = || if is_cut_short { Ok(true) } else { keys_differ(file, &keys) };
+            if !account.never_logs_in() && differ()? {
                 changes.push(UserChange::SetKeys { keys });
             }
             let record = match record {

@@ -88,7 +88,8 @@ impl FileLock {
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed(error.into())),
             }
-            let holder = holder(&fs::fstat(&fd).map_err(|error| failed(error.into()))?);
+            let status = fs::fstat(&fd).map_err(|error| failed(error.into()))?;
+            let holder = Holder::of(Kind::Flock, &status);
             if holder.uid.is_none_or(|uid| uid == own) {
                 return Err(LockError::Held {
                     path: path.to_path_buf(),
@@ -124,28 +125,46 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
     Ok(Some(fd))
 }
 
-/// Who holds a lock on this file, by /proc/locks (proc(5)).
-fn holder(status: &Stat) -> Holder {
-    let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
-    let Some(pid) = holding_process(&String::from_utf8_lossy(&table), status) else {
-        return Holder::default();
-    };
-    let directory = Path::new("/proc").join(pid.to_string());
-    let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
-    let name = String::from_utf8_lossy(&name).trim().to_owned();
-    Holder {
-        process: Some((pid, name)),
-        uid: directory.metadata().ok().map(|entry| entry.uid()),
+/// The two kinds of locks that a file can have, which do not exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// flock(2).
+    Flock,
+    /// Record locks of fcntl(2), which lckpwdf(3) takes.
+    Record,
+}
+
+impl Holder {
+    /// Who holds a lock on this file, by /proc/locks (proc(5)).
+    pub(super) fn of(kind: Kind, status: &Stat) -> Self {
+        let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
+        holding_process(&String::from_utf8_lossy(&table), kind, status)
+            .map_or_else(Self::default, Self::process)
+    }
+
+    /// The process of this id.
+    pub(super) fn process(pid: u32) -> Self {
+        let directory = Path::new("/proc").join(pid.to_string());
+        let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name).trim().to_owned();
+        Self {
+            process: Some((pid, name)),
+            uid: directory.metadata().ok().map(|entry| entry.uid()),
+        }
     }
 }
 
 /// The process in a line such as `1: FLOCK  ADVISORY  WRITE 812 00:19:1042 0 EOF`.
-fn holding_process(table: &str, status: &Stat) -> Option<u32> {
+fn holding_process(table: &str, kind: Kind, status: &Stat) -> Option<u32> {
     let (major, minor) = (fs::major(status.st_dev), fs::minor(status.st_dev));
     let file = format!("{major:02x}:{minor:02x}:{}", status.st_ino);
+    let kind = match kind {
+        Kind::Flock => "FLOCK",
+        Kind::Record => "POSIX",
+    };
     table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_holder = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file.as_str());
+        let is_holder = words.get(1) == Some(&kind) && words.get(5) == Some(&file.as_str());
         is_holder.then(|| words.get(4)?.parse().ok())?
     })
 }
@@ -191,8 +210,9 @@ mod tests {
         let table = "1: POSIX  ADVISORY  WRITE 1 00:19:1042 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 812 00:19:1042 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 900 00:19:1042 0 EOF\n";
-        assert_eq!(holding_process(table, &status), Some(812));
+        assert_eq!(holding_process(table, Kind::Flock, &status), Some(812));
+        assert_eq!(holding_process(table, Kind::Record, &status), Some(1));
         status.st_ino = 1;
-        assert_eq!(holding_process(table, &status), None);
+        assert_eq!(holding_process(table, Kind::Flock, &status), None);
     }
 }

@@ -1,0 +1,288 @@
+//! What new users add to the six files. Pure: the name service is asked by a closure, the day is an argument.
+//!
+//! Field by field what `useradd -m -s SHELL -p '*' -G GROUPS NAME` adds, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::defaults::{Defaults, Subordinate};
+use super::tables::{Lines, Table, list};
+use super::{Account, NewUser, Unsuitable};
+
+/// A question to the name service, which knows more than the local files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question<'a> {
+    /// Whether some user has this id.
+    Uid(u32),
+    /// Whether some group has this id.
+    Gid(u32),
+    /// Whether there is a group of this name.
+    Group(&'a str),
+}
+
+/// The files as they are.
+pub(super) struct Tables<'a> {
+    /// Every file that the machine has.
+    pub(super) lines: BTreeMap<Table, Lines<'a>>,
+}
+
+/// What to write, and who that makes.
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    /// The new bytes of every file that changes, in the order of writing.
+    pub(super) files: Vec<(Table, Vec<u8>)>,
+    /// The users that will be there.
+    pub(super) accounts: BTreeMap<String, Account>,
+    /// Users that are left to useradd.
+    pub(super) left: BTreeSet<String>,
+}
+
+/// What a line is added for.
+struct Addition<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    /// Whether the group of the same name is there already, from a run that was cut short.
+    has_group: bool,
+}
+
+/// Works out what `users` add.
+///
+/// A user of `resumed`, whose creation was cut short, may have the empty group that was made for it.
+///
+/// # Errors
+/// Something in the files is not understood, the ids run out, or the name service could not be asked.
+pub(super) fn additions<'a>(
+    tables: &Tables<'a>,
+    defaults: &Defaults,
+    users: &'a [NewUser],
+    resumed: &BTreeSet<String>,
+    day: i64,
+    mut ask: impl FnMut(Question<'_>) -> io::Result<bool>,
+) -> Result<Additions, Unsuitable> {
+    let passwd = tables.lines(Table::Passwd)?;
+    let (present, groups) = (passwd.by_name()?, tables.lines(Table::Group)?.by_name()?);
+    for name in users.iter().flat_map(|user| &user.groups) {
+        if !groups.contains_key(name.as_bytes()) {
+            return Err(Unsuitable::new(format!("the group {name} is not in /etc/group")));
+        }
+    }
+    let mut ids = Ids::new(passwd, tables.lines(Table::Group)?, defaults)?;
+    let mut left = BTreeSet::new();
+    let mut added = Vec::new();
+    for user in users {
+        let own_group = groups.get(user.name.as_bytes()).copied();
+        let leftover = own_group.filter(|fields| {
+            resumed.contains(&user.name) && ids.is_leftover(fields, defaults)
+        });
+        let group_is_taken = match (own_group, leftover) {
+            (Some(_), Some(_)) => false,
+            (Some(_), None) => true,
+            (None, _) => ask(Question::Group(&user.name)).map_err(unasked)?,
+        };
+        if present.contains_key(user.name.as_bytes()) || group_is_taken {
+            left.insert(user.name.clone());
+            continue;
+        }
+        let uid = ids.next_uid(&mut ask)?;
+        let gid = match leftover {
+            Some(fields) => passwd.number(fields[2])?,
+            None => ids.next_gid(uid, &mut ask)?,
+        };
+        added.push((user, Addition { name: &user.name, uid, gid, has_group: leftover.is_some() }));
+    }
+    let accounts = added.iter().map(|(user, addition)| {
+        let account = Account {
+            uid: addition.uid,
+            gid: addition.gid,
+            home: defaults.homes.join(&user.name),
+        };
+        (user.name.clone(), account)
+    });
+    Ok(Additions { accounts: accounts.collect(), files: tables.with(&added, defaults, day)?, left })
+}
+
+impl<'a> Tables<'a> {
+    fn lines(&self, table: Table) -> Result<&Lines<'a>, Unsuitable> {
+        self.lines
+            .get(&table)
+            .ok_or_else(|| Unsuitable::new(format!("/etc/{} is missing", table.file())))
+    }
+
+    /// The new bytes of every file that changes.
+    fn with(
+        &self,
+        added: &[(&'a NewUser, Addition<'a>)],
+        defaults: &Defaults,
+        day: i64,
+    ) -> Result<Vec<(Table, Vec<u8>)>, Unsuitable> {
+        let mut members: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for (user, _) in added {
+            for group in &user.groups {
+                members.entry(group.as_bytes()).or_default().push(user.name.as_bytes());
+            }
+        }
+        let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
+        let mut files = Vec::new();
+        for table in Table::ALL {
+            let Some(lines) = self.lines.get(&table) else {
+                continue;
+            };
+            let text = match table {
+                Table::Subuid => lines.format(&no_lines, &no_members, &ranges(lines, added, defaults.subordinate_uids)?),
+                Table::Subgid => lines.format(&no_lines, &no_members, &ranges(lines, added, defaults.subordinate_gids)?),
+                Table::Group => {
+                    let new = added.iter().filter(|(_, addition)| !addition.has_group);
+                    let new = new.map(|(_, addition)| format!("{}:x:{}:", addition.name, addition.gid).into_bytes());
+                    lines.format(&no_lines, &members, &new.collect::<Vec<_>>())
+                }
+                Table::Gshadow => {
+                    let line = |addition: &Addition<'_>| format!("{}:!::", addition.name);
+                    let (old, new) = split(lines, added, line)?;
+                    lines.format(&old, &members, &new)
+                }
+                Table::Shadow => {
+                    let line = |addition: &Addition<'_>| format!("{}:*:{day}:{}:", addition.name, defaults.ageing);
+                    let (old, new) = split(lines, added, line)?;
+                    lines.format(&old, &no_members, &new)
+                }
+                Table::Passwd => {
+                    let line = |(user, addition): &(&NewUser, Addition<'_>)| {
+                        let home = defaults.homes.join(addition.name);
+                        let (uid, gid) = (addition.uid, addition.gid);
+                        format!("{}:x:{uid}:{gid}::{}:{}", addition.name, home.display(), user.shell).into_bytes()
+                    };
+                    lines.format(&no_lines, &no_members, &added.iter().map(line).collect::<Vec<_>>())
+                }
+            };
+            files.push((table, text));
+        }
+        Ok(files)
+    }
+}
+
+/// Lines that replace one of the same name, by that name, and lines that are new.
+type OldAndNew<'a> = (BTreeMap<&'a [u8], Vec<u8>>, Vec<Vec<u8>>);
+
+/// The lines of new users in a file that may have stale ones of the same names, which useradd would replace too.
+fn split<'a>(
+    lines: &Lines<'_>,
+    added: &'a [(&NewUser, Addition<'_>)],
+    line: impl Fn(&Addition<'_>) -> String,
+) -> Result<OldAndNew<'a>, Unsuitable> {
+    let present = lines.by_name()?;
+    let (mut old, mut new) = (BTreeMap::new(), Vec::new());
+    for (_, addition) in added {
+        let text = line(addition).into_bytes();
+        match present.contains_key(addition.name.as_bytes()) {
+            true => drop(old.insert(addition.name.as_bytes(), text)),
+            false => new.push(text),
+        }
+    }
+    Ok((old, new))
+}
+
+/// The ranges of subordinate ids of new users: the first holes that are large enough, from below.
+fn ranges(
+    lines: &Lines<'_>,
+    added: &[(&NewUser, Addition<'_>)],
+    given: Subordinate,
+) -> Result<Vec<Vec<u8>>, Unsuitable> {
+    if given.count == 0 {
+        return Ok(Vec::new());
+    }
+    let present = lines.ranges()?;
+    let owners: BTreeSet<&[u8]> = present.iter().map(|range| range.0).collect();
+    let mut taken: Vec<(u64, u64)> = present.iter().map(|(_, first, count)| (*first, *count)).collect();
+    taken.sort_unstable();
+    let (mut low, mut taken) = (given.first, taken.into_iter().peekable());
+    let mut text = Vec::new();
+    for (_, addition) in added {
+        let has_one = owners.contains(addition.name.as_bytes())
+            || owners.contains(addition.uid.to_string().as_bytes());
+        if has_one {
+            continue;
+        }
+        while let Some((first, count)) = taken.next_if(|(first, _)| *first < low + given.count) {
+            low = low.max(first + count);
+        }
+        if low + given.count - 1 > given.last {
+            return Err(Unsuitable::new("there are not enough subordinate ids"));
+        }
+        text.push(format!("{}:{low}:{}", addition.name, given.count).into_bytes());
+        low += given.count;
+    }
+    Ok(text)
+}
+
+/// The ids that are free: after the highest one in use, then the holes from below, as useradd chooses.
+struct Ids {
+    uids: BTreeSet<u32>,
+    gids: BTreeSet<u32>,
+    /// The ids that are some user's primary group.
+    primary: BTreeSet<u32>,
+    next_uids: Box<dyn Iterator<Item = u32>>,
+    next_gids: Box<dyn Iterator<Item = u32>>,
+    allowed_gids: std::ops::RangeInclusive<u32>,
+}
+
+impl Ids {
+    fn new(passwd: &Lines<'_>, group: &Lines<'_>, defaults: &Defaults) -> Result<Self, Unsuitable> {
+        let (uids, gids) = (passwd.numbers(2)?, group.numbers(2)?);
+        Ok(Self {
+            next_uids: candidates(&uids, &defaults.uids),
+            next_gids: candidates(&gids, &defaults.gids),
+            primary: passwd.numbers(3)?,
+            allowed_gids: defaults.gids.clone(),
+            uids,
+            gids,
+        })
+    }
+
+    /// Whether a group of a new user's name is what an interrupted run left: nobody's, and of an ordinary id.
+    fn is_leftover(&self, group: &[&[u8]], defaults: &Defaults) -> bool {
+        let gid = std::str::from_utf8(group[2]).ok().and_then(|gid| gid.parse().ok());
+        gid.is_some_and(|gid| defaults.gids.contains(&gid) && !self.primary.contains(&gid))
+            && list(group[3]).next().is_none()
+    }
+
+    fn next_uid(&mut self, ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>) -> Result<u32, Unsuitable> {
+        for uid in self.next_uids.by_ref() {
+            if !self.uids.contains(&uid) && !ask(Question::Uid(uid)).map_err(unasked)? {
+                self.uids.insert(uid);
+                return Ok(uid);
+            }
+        }
+        Err(Unsuitable::new("there are no free user ids"))
+    }
+
+    /// The id of a user's own group: the user's where that is free.
+    fn next_gid(&mut self, uid: u32, ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>) -> Result<u32, Unsuitable> {
+        let preferred = self.allowed_gids.contains(&uid).then_some(uid);
+        if let Some(gid) = preferred
+            && self.gids.insert(gid)
+            && !ask(Question::Gid(gid)).map_err(unasked)?
+        {
+            return Ok(gid);
+        }
+        for gid in self.next_gids.by_ref() {
+            if self.gids.insert(gid) && !ask(Question::Gid(gid)).map_err(unasked)? {
+                return Ok(gid);
+            }
+        }
+        Err(Unsuitable::new("there are no free group ids"))
+    }
+}
+
+/// The ids above the highest in use, then those below it.
+fn candidates(used: &BTreeSet<u32>, allowed: &std::ops::RangeInclusive<u32>) -> Box<dyn Iterator<Item = u32>> {
+    let (first, last) = (*allowed.start(), *allowed.end());
+    match used.range(allowed.clone()).next_back() {
+        Some(highest) => Box::new((highest + 1..=last).chain(first..=*highest)),
+        None => Box::new(first..=last),
+    }
+}
+
+fn unasked(error: io::Error) -> Unsuitable {
+    Unsuitable::new(format!("the name service could not be asked: {error}"))
+}
