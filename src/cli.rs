@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, config, legacy, sandbox, scripts, r#try};
+use crate::commands::{agent, config, emulator, legacy, metadata, sandbox, scripts, r#try};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -32,6 +32,10 @@ enum Command {
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
+    /// Ask the metadata server, watch it, write guest attributes.
+    Metadata(metadata::Arguments),
+    /// Be a metadata server, for trials and tests.
+    Emulator(emulator::Arguments),
     /// See the agent at work on a throw-away copy of this machine.
     Try(r#try::Arguments),
     #[command(hide = true)]
@@ -62,6 +66,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
+            Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
+            Command::Emulator(arguments) => conclude(emulator::run(&arguments)),
             Command::Try(arguments) => conclude(r#try::run(&arguments)),
             Command::TryInside(arguments) => conclude(r#try::run_inside(&arguments)),
             Command::Sandbox(arguments) => sandbox::run(arguments),

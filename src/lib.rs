@@ -12,6 +12,7 @@ pub mod config;
 pub mod emulator;
 pub mod metadata;
 pub mod network;
+pub mod oslogin;
 pub mod sandbox;
 mod scene;
 pub mod scripts;

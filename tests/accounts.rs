@@ -4,7 +4,8 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "test code: a failure is a panic, and programs are started directly"
+    clippy::too_many_lines,
+    reason = "test code: a failure is a panic, programs are started directly, and a scenario reads best whole"
 )]
 
 mod support;

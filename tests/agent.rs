@@ -4,7 +4,8 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "test code: a failure is a panic, and programs are started directly"
+    clippy::too_many_lines,
+    reason = "test code: a failure is a panic, programs are started directly, and a scenario reads best whole"
 )]
 
 mod support;
@@ -53,14 +54,14 @@ fn survives(kind: Kind) {
 #[test]
 fn a_server_that_answers_503_is_waited_for() {
     in_sandbox("a_server_that_answers_503_is_waited_for", || {
-        survives(Kind::Status { status: 503 })
+        survives(Kind::Status { status: 503 });
     });
 }
 
 #[test]
 fn a_server_that_sends_garbage_is_waited_for() {
     in_sandbox("a_server_that_sends_garbage_is_waited_for", || {
-        survives(Kind::Garbage)
+        survives(Kind::Garbage);
     });
 }
 
@@ -75,14 +76,14 @@ fn a_server_that_sends_something_else_than_json_is_waited_for() {
 #[test]
 fn a_server_that_breaks_off_is_waited_for() {
     in_sandbox("a_server_that_breaks_off_is_waited_for", || {
-        survives(Kind::Truncated)
+        survives(Kind::Truncated);
     });
 }
 
 #[test]
 fn a_server_that_is_not_genuine_is_not_believed() {
     in_sandbox("a_server_that_is_not_genuine_is_not_believed", || {
-        survives(Kind::NoFlavor)
+        survives(Kind::NoFlavor);
     });
 }
 

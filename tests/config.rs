@@ -1,4 +1,5 @@
-//! The configuration against Python's own `configparser`, and the `config` commands as a person uses them.
+//! The configuration against Python's own `configparser`, files as they should not be, and the `config` command as a person
+//! uses it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,4 +8,12 @@
     reason = "a test may use the machine directly and ends at the first surprise"
 )]
 
-mod config_witness;
+#[path = "config/command.rs"]
+mod command;
+#[path = "config/files.rs"]
+mod files;
+#[path = "config/root.rs"]
+mod root;
+mod support;
+#[path = "config/witness.rs"]
+mod witness;

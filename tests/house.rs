@@ -18,8 +18,15 @@ use source::{Breach, File, attribute_end, is_type, triples};
 
 // ---- The rules -----------------------------------------------------------------------------------------------------
 
-/// What a manager may name: Linux, the settings, and the document that it is given. Never another manager.
-const MANAGER: &[&str] = &["system", "config", "metadata::document"];
+/// What a manager may name: Linux, the settings, the document that it is given with the grammar of its values, and the
+/// one schedule of retries. Never another manager.
+const MANAGER: &[&str] = &[
+    "system",
+    "config",
+    "metadata::document",
+    "metadata::attributes",
+    "metadata::backoff",
+];
 
 /// Every room of the library, and the rooms that it may name besides itself. `*` is every room.
 const ARROWS: [(&str, &[&str]); 17] = [
@@ -397,7 +404,7 @@ fn a_breach_is_told_with_file_line_and_rule() {
     assert_eq!(
         breaches(arrows, "src/accounts/keys.rs", text),
         ["src/accounts/keys.rs:3: `accounts` names `network::plan`; \
-             it may name system, config, metadata::document"]
+             it may name system, config, metadata::document, metadata::attributes, metadata::backoff"]
     );
 }
 

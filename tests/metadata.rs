@@ -6,18 +6,23 @@
     reason = "tests fail by panicking, and look at the machine directly"
 )]
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+
+use log::Level;
 
 use gce_guest::emulator::{Fault, Kind, Live, Server, Store};
 use gce_guest::metadata::watch::Settings;
 use gce_guest::metadata::{
     Answer, Backoff, Client, Document, Endpoint, Etag, MetadataError, Query, Retry, Update, Watcher,
 };
+use support::{run, text_of};
 
 /// Long enough for a loaded machine; only waited for in full when something is wrong.
 const LONG: Duration = Duration::from_secs(60);
@@ -122,9 +127,12 @@ fn guest_attributes_are_written_and_refusals_told() {
     }
 }
 
+type IsExpected = fn(&MetadataError) -> bool;
+
 /// Every fault of the list, and what the client makes of it. Each is told within the deadline, and the next request
 /// works again.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one line for each fault")]
 fn every_fault_is_told_apart_and_passes() {
     let Scene {
         client,
@@ -135,7 +143,7 @@ fn every_fault_is_told_apart_and_passes() {
     let elsewhere = Kind::Redirect {
         to: "http://192.0.2.1/computeMetadata/v1/".into(),
     };
-    let faults: [(Kind, fn(&MetadataError) -> bool); 15] = [
+    let faults: [(Kind, IsExpected); 15] = [
         (Kind::Status { status: 503 }, |error| {
             matches!(error, MetadataError::Status(503))
         }),
@@ -326,7 +334,13 @@ impl Watching {
         let watcher = Watcher::new(client, settings);
         let stop = watcher.stop();
         let (sender, updates) = mpsc::channel();
-        let thread = std::thread::spawn(move || watcher.run(|update| sender.send(update.clone())));
+        let thread = std::thread::spawn(move || {
+            watcher.run(|update| {
+                sender
+                    .send(update.clone())
+                    .map_err(|_| "the test has ended")
+            });
+        });
         Self {
             updates,
             stop,
@@ -553,4 +567,179 @@ fn ten_thousand_polls_leave_no_file_descriptor() {
     // A connection more or less, on either side, depends on which fault was the last.
     let after = open_files();
     assert!(after <= before + 2, "{before} before, {after} after");
+}
+
+/// Keeps every line that anybody logs, at every level.
+struct Everything(Mutex<Vec<(Level, String, String)>>);
+
+impl log::Log for Everything {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = (
+            record.level(),
+            record.target().to_owned(),
+            record.args().to_string(),
+        );
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+impl Everything {
+    fn lines(&self) -> Vec<(Level, String, String)> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Listens to the log of this whole process.
+fn everything() -> &'static Everything {
+    static EVERYTHING: Everything = Everything(Mutex::new(Vec::new()));
+    static START: Once = Once::new();
+    START.call_once(|| {
+        log::set_logger(&EVERYTHING).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    &EVERYTHING
+}
+
+#[test]
+fn an_outage_is_logged_at_its_begin_and_at_its_end_and_a_failing_handler_once() {
+    let log = everything();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
+    live.inject(Fault::times(Kind::Status { status: 503 }, 2));
+    live.inject(Fault::times(Kind::Garbage, 3));
+    let watcher = Watcher::new(&client, quick().logged_as("google-outage"));
+    let stop = watcher.stop();
+    let mut refusals = 0;
+    watcher.run(|_| {
+        refusals += 1;
+        if refusals <= 3 {
+            return Err("no room");
+        }
+        stop.stop();
+        Ok(())
+    });
+    let lines = log.lines();
+    let told: Vec<(Level, &str)> = lines
+        .iter()
+        .filter(|(level, target, _)| target == "google-outage" && *level < Level::Debug)
+        .map(|(level, _, text)| (*level, text.as_str()))
+        .collect();
+    let outage = "GET request error retrieving metadata. the metadata server answered 503.";
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], (Level::Error, outage));
+    assert!(told[1].0 == Level::Info && told[1].1.starts_with("Metadata is there again after "));
+    assert_eq!(
+        told[2],
+        (
+            Level::Error,
+            "Exception calling the response handler. no room."
+        )
+    );
+}
+
+#[test]
+fn no_value_reaches_a_log() {
+    let log = everything();
+    let Scene {
+        client,
+        live,
+        server: _server,
+    } = scene();
+    live.set("instance/serviceAccounts/default/token", "canary-token")
+        .unwrap();
+    live.set("instance/attributes/private-key", "canary-key")
+        .unwrap();
+    live.set("instance/attributes/enable-guest-attributes", "TRUE")
+        .unwrap();
+    let token = client.access_token().unwrap();
+    assert!(token.authorization().contains("canary-token"));
+    client
+        .put_guest_attribute("a", "b", "canary-guest")
+        .unwrap();
+    assert_eq!(
+        client.get_text("instance/attributes/private-key").unwrap(),
+        "canary-key"
+    );
+    for kind in [
+        Kind::NotJson,
+        Kind::Garbage,
+        Kind::Truncated,
+        Kind::WrongType,
+        Kind::NoFlavor,
+    ] {
+        live.inject(Fault::times(kind, 1));
+        let error = client.access_token().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+    let watcher = Watcher::new(&client, quick());
+    let stop = watcher.stop();
+    watcher.run(|update| {
+        log::info!("{:?}", update.etag);
+        stop.stop();
+        Ok::<(), MetadataError>(())
+    });
+    let lines = log.lines();
+    let is_ureq = |target: &str| target.starts_with("ureq");
+    assert!(
+        lines.iter().any(|(_, target, _)| is_ureq(target)),
+        "the HTTP client logs at these levels"
+    );
+    let leak = lines.iter().find(|(_, _, text)| text.contains("canary"));
+    assert_eq!(leak, None);
+}
+
+#[test]
+fn a_machine_without_ipv4_finds_the_server_at_its_ipv6_address() {
+    support::in_sandbox(
+        "a_machine_without_ipv4_finds_the_server_at_its_ipv6_address",
+        || {
+            let live = Live::new(Store::example());
+            run([
+                "ip",
+                "-6",
+                "address",
+                "add",
+                "fd20:ce::254/128",
+                "dev",
+                "lo",
+                "nodad",
+            ]);
+            let _server =
+                Server::start(TcpListener::bind("[fd20:ce::254]:80").unwrap(), &live).unwrap();
+            run(["ip", "-4", "address", "flush", "dev", "eth0"]);
+            run(["ip", "address", "del", "169.254.169.254/32", "dev", "lo"]);
+            let client = Client::default();
+            assert_eq!(client.get_text("instance/name").unwrap(), "example");
+            assert_eq!(
+                text_of([support::PROGRAM, "metadata", "get", "instance/name"]),
+                "example"
+            );
+            // IPv4 comes later, with another server: the address that works stays.
+            run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"]);
+            let other = Live::new(Store::example());
+            other.set("instance/name", "other").unwrap();
+            let _other =
+                Server::start(TcpListener::bind("169.254.169.254:80").unwrap(), &other).unwrap();
+            assert_eq!(client.get_text("instance/name").unwrap(), "example");
+            assert_eq!(
+                Client::default().get_text("instance/name").unwrap(),
+                "other"
+            );
+        },
+    );
 }

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::create::Creations;
 use super::keys::Source;
 use super::ledger::{self, Ledger};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
 use super::{commands, home, observe, sudoers};
 use crate::config::settings;
-use crate::system::files::{self, Attributes};
-use crate::system::{processes, users};
+use crate::system::files::{self, Attributes, PrivateDirectory};
+use crate::system::processes::{self, Invocation};
+use crate::system::users;
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -44,21 +46,26 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
         }
     }
     let mut ledger = plan.ledger.clone();
-    let creations = plan
-        .users
-        .iter()
-        .filter(|user| matches!(user.changes.first(), Some(UserChange::Create { .. })));
-    ledger
-        .creating
-        .extend(creations.map(|user| user.name.clone()));
+    let new = plan.users.iter().filter(|user| is_creation(user));
+    ledger.creating.extend(new.map(|user| user.name.clone()));
     if !ledger.creating.is_empty()
         && let Err(error) = record(&ledger)
     {
         outcome.failures.push(("ledger".into(), error));
         return outcome;
     }
+    let mut creations = Creations::new(plan, settings);
     for user in &plan.users {
-        match change_user(user, settings, &mut outcome.changes) {
+        if is_creation(user) {
+            creations.create_together();
+        }
+        if creations.is_lost(&user.name) {
+            if !creations.has_leftovers(&user.name) {
+                ledger.creating.remove(&user.name);
+            }
+            continue;
+        }
+        match change_user(user, settings, &mut creations, &mut outcome.changes) {
             Ok(()) => {
                 ledger.creating.remove(&user.name);
                 match user.record {
@@ -75,10 +82,15 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
             }
         }
     }
+    outcome.failures.extend(creations.failure());
     if let Err(error) = record(&ledger) {
         outcome.failures.push(("ledger".into(), error));
     }
     outcome
+}
+
+fn is_creation(user: &UserPlan) -> bool {
+    matches!(user.changes.first(), Some(UserChange::Create(_)))
 }
 
 fn change_machine(
@@ -91,29 +103,55 @@ fn change_machine(
             Ok("created the group google-sudoers")
         }
         MachineChange::WriteSudoersRule => {
-            let path = Path::new(sudoers::DIRECTORY).join(sudoers::FILE);
-            let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
-            files::replace(&path, sudoers::RULE.as_bytes(), &attributes)
-                .with_context(|| format!("write {}", path.display()))?;
+            write_sudoers_rule(&sudoers::contents(&settings.sudoers_rule))?;
             Ok("wrote the sudo rule of google-sudoers")
         }
     }
+}
+
+/// Writes the sudo rule, after visudo(8) has found nothing wrong with it: a bad file takes sudo from everybody.
+fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
+    let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
+    if processes::find("visudo").is_some() {
+        let private = PrivateDirectory::create(Path::new("/run"), "gce-guest-sudoers-")
+            .context("create a private directory in /run")?;
+        let candidate = private.path().join(sudoers::FILE);
+        files::replace(&candidate, contents.as_bytes(), &attributes)
+            .with_context(|| format!("write {}", candidate.display()))?;
+        let visudo = Invocation::new("visudo", ["-cqf".as_ref(), candidate.as_os_str()]);
+        processes::run_successfully(&visudo)
+            .context("the sudo rule is not valid (Accounts.sudoers_rule)")?;
+    }
+    let path = Path::new(sudoers::DIRECTORY).join(sudoers::FILE);
+    files::replace(&path, contents.as_bytes(), &attributes)
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// Makes one user's changes in order and stops at the first that fails; what was done before it is told all the same.
 fn change_user(
     user: &UserPlan,
     settings: &settings::Accounts,
+    creations: &mut Creations<'_>,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
     let name = &user.name;
     for change in &user.changes {
         let what = match change {
-            UserChange::Create { groups } => {
-                for command in commands::create(settings, name, groups) {
-                    processes::run_successfully(&command)?;
-                }
-                format!("created user {name} with sudo, groups {}", listed(groups))
+            UserChange::Create(creation) => {
+                creations.create(name, creation)?;
+                let sudo = if creation.sudo {
+                    "with sudo"
+                } else {
+                    "without sudo"
+                };
+                format!(
+                    "created user {name} {sudo}, groups {}",
+                    listed(&creation.groups)
+                )
+            }
+            UserChange::Complete => {
+                creations.complete(name, &account(name)?)?;
+                format!("completed the account of user {name}")
             }
             UserChange::GiveSudo => {
                 processes::run_successfully(&commands::give_sudo(settings, name))?;
@@ -124,7 +162,7 @@ fn change_user(
                 format!("removed user {name} from google-sudoers")
             }
             UserChange::SetKeys { keys } => {
-                let account = account(name)?;
+                let account = creations.account(name).map_or_else(|| account(name), Ok)?;
                 if account.never_logs_in() {
                     continue;
                 }

@@ -3,47 +3,72 @@
 //! With the built-in commands one `useradd` does what three commands did. A command that an administrator changed is
 //! honoured exactly: it runs, in the predecessors' order, with the predecessors' place-holders (spec/core.md 6.5).
 
+use super::plan::{Creation, NameClash};
 use super::sudoers;
 use crate::config::settings::Accounts;
 use crate::system::processes::Invocation;
 
-/// The commands that create a user with supplementary groups and the sudo right, in order.
+/// The commands that create a user, in order.
 #[must_use]
-pub fn create(settings: &Accounts, user: &str, groups: &[String]) -> Vec<Invocation> {
+pub fn create(settings: &Accounts, user: &str, creation: &Creation) -> Vec<Invocation> {
     let default = Accounts::default();
-    let mut at_once = Vec::new();
-    if settings.usermod_cmd == default.usermod_cmd {
-        at_once.extend_from_slice(groups);
+    let mut commands: Vec<Invocation> = creation
+        .ids
+        .into_iter()
+        .filter_map(|(_, gid)| create_group(user, gid, creation))
+        .collect();
+    if settings.useradd_cmd != default.useradd_cmd {
+        let mut useradd = fill(&settings.useradd_cmd, user, "", &creation.groups);
+        if let Some((uid, gid)) = creation.ids {
+            useradd.arguments.extend([
+                "-u".into(),
+                uid.to_string().into(),
+                "-g".into(),
+                gid.to_string().into(),
+            ]);
+        }
+        commands.push(useradd);
+        commands.push(fill(&settings.usermod_cmd, user, "", &creation.groups));
+        commands.extend(creation.sudo.then(|| give_sudo(settings, user)));
+        return commands;
     }
-    if settings.gpasswd_add_cmd == default.gpasswd_add_cmd {
-        at_once.push(sudoers::GROUP.to_owned());
-    }
-    let mut commands = Vec::new();
-    if settings.useradd_cmd == default.useradd_cmd {
-        let mut arguments = vec![
-            "-m".to_owned(),
-            "-s".into(),
-            "/bin/bash".into(),
-            "-p".into(),
-            "*".into(),
-        ];
-        if !at_once.is_empty() {
-            arguments.extend(["-G".into(), at_once.join(",")]);
-        }
-        arguments.push(user.to_owned());
-        commands.push(Invocation::new("useradd", arguments));
-        if settings.usermod_cmd != default.usermod_cmd {
-            commands.push(fill(&settings.usermod_cmd, user, "", groups));
-        }
-        if settings.gpasswd_add_cmd != default.gpasswd_add_cmd {
-            commands.push(give_sudo(settings, user));
-        }
+    let (usermod_changed, gpasswd_changed) = (
+        settings.usermod_cmd != default.usermod_cmd,
+        settings.gpasswd_add_cmd != default.gpasswd_add_cmd,
+    );
+    let mut at_once = if usermod_changed {
+        Vec::new()
     } else {
-        commands.push(fill(&settings.useradd_cmd, user, "", groups));
-        commands.push(fill(&settings.usermod_cmd, user, "", groups));
-        commands.push(give_sudo(settings, user));
+        creation.groups.clone()
+    };
+    at_once.extend((creation.sudo && !gpasswd_changed).then(|| sudoers::GROUP.to_owned()));
+    let mut arguments: Vec<String> = ["-m", "-s", "/bin/bash", "-p", "*"]
+        .map(String::from)
+        .to_vec();
+    match (creation.ids, creation.clash) {
+        (Some((uid, gid)), _) => {
+            arguments.extend(["-u".into(), uid.to_string(), "-g".into(), gid.to_string()]);
+        }
+        (None, NameClash::None) => {}
+        (None, NameClash::Unused) => arguments.extend(["-g".into(), user.to_owned()]),
+        (None, NameClash::Taken) => arguments.push("-N".into()),
     }
+    if !at_once.is_empty() {
+        arguments.extend(["-G".into(), at_once.join(",")]);
+    }
+    arguments.push(user.to_owned());
+    commands.push(Invocation::new("useradd", arguments));
     commands
+        .extend(usermod_changed.then(|| fill(&settings.usermod_cmd, user, "", &creation.groups)));
+    commands.extend((creation.sudo && gpasswd_changed).then(|| give_sudo(settings, user)));
+    commands
+}
+
+/// The command that brings the group of a reused home back; it fails harmlessly where the id is in use already.
+fn create_group(user: &str, gid: u32, creation: &Creation) -> Option<Invocation> {
+    let gid = gid.to_string();
+    (creation.clash == NameClash::None)
+        .then(|| Invocation::new("groupadd", ["-f", "-g", gid.as_str(), user]))
 }
 
 /// The command that deletes a user.
@@ -92,22 +117,65 @@ mod tests {
         commands.iter().map(Invocation::display).collect()
     }
 
-    fn groups() -> Vec<String> {
-        vec!["adm".into(), "video".into()]
+    fn creation() -> Creation {
+        Creation {
+            groups: vec!["adm".into(), "video".into()],
+            sudo: true,
+            ..Creation::default()
+        }
     }
 
     #[test]
     fn the_built_in_commands_become_one() {
-        let created = create(&Accounts::default(), "alice", &groups());
-        assert_eq!(
-            shown(&created),
-            ["useradd -m -s /bin/bash -p * -G adm,video,google-sudoers alice"]
-        );
-        let created = create(&Accounts::default(), "alice", &[]);
-        assert_eq!(
-            shown(&created),
-            ["useradd -m -s /bin/bash -p * -G google-sudoers alice"]
-        );
+        let bare = Creation {
+            sudo: true,
+            ..Creation::default()
+        };
+        for (creation, expected) in [
+            (creation(), "-G adm,video,google-sudoers alice"),
+            (bare.clone(), "-G google-sudoers alice"),
+            (
+                Creation {
+                    sudo: false,
+                    ..bare.clone()
+                },
+                "alice",
+            ),
+            (
+                Creation {
+                    clash: NameClash::Unused,
+                    ..bare.clone()
+                },
+                "-g alice -G google-sudoers alice",
+            ),
+            (
+                Creation {
+                    clash: NameClash::Taken,
+                    ..bare
+                },
+                "-N -G google-sudoers alice",
+            ),
+        ] {
+            let created = create(&Accounts::default(), "alice", &creation);
+            assert_eq!(
+                shown(&created),
+                [format!("useradd -m -s /bin/bash -p * {expected}")]
+            );
+        }
+    }
+
+    #[test]
+    fn the_ids_of_a_reused_home_are_taken_over() {
+        let creation = Creation {
+            ids: Some((1005, 1006)),
+            ..Creation::default()
+        };
+        let created = create(&Accounts::default(), "alice", &creation);
+        let expected = [
+            "groupadd -f -g 1006 alice",
+            "useradd -m -s /bin/bash -p * -u 1005 -g 1006 alice",
+        ];
+        assert_eq!(shown(&created), expected);
     }
 
     #[test]
@@ -117,7 +185,7 @@ mod tests {
             ..Accounts::default()
         };
         assert_eq!(
-            shown(&create(&settings, "alice", &groups())),
+            shown(&create(&settings, "alice", &creation())),
             [
                 "adduser --shell {x} alice",
                 "usermod -G adm,video alice",
@@ -129,7 +197,7 @@ mod tests {
             ..Accounts::default()
         };
         assert_eq!(
-            shown(&create(&settings, "alice", &groups())),
+            shown(&create(&settings, "alice", &creation())),
             [
                 "useradd -m -s /bin/bash -p * -G adm,video alice",
                 "pw groupmod google-sudoers -m alice"
@@ -140,7 +208,7 @@ mod tests {
             ..Accounts::default()
         };
         assert_eq!(
-            shown(&create(&settings, "alice", &groups())),
+            shown(&create(&settings, "alice", &creation())),
             [
                 "useradd -m -s /bin/bash -p * -G google-sudoers alice",
                 "usermod -aG adm,video alice"

@@ -9,6 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::names::{self, NameError};
+use crate::metadata::attributes::boolean;
 use crate::metadata::document::{Attributes, Document, Presence};
 
 /// Where a line of keys stands in metadata.
@@ -163,13 +164,7 @@ fn project_keys_blocked(instance: &Presence<Attributes>) -> bool {
             .and_then(|attributes| attributes.get(name))
             .map_or("", String::as_str)
     };
-    !value("sshKeys").is_empty()
-        || matches!(
-            value("block-project-ssh-keys")
-                .to_ascii_lowercase()
-                .as_str(),
-            "true" | "t" | "1"
-        )
+    !value("sshKeys").is_empty() || boolean(value("block-project-ssh-keys")) == Some(true)
 }
 
 fn read_lines(text: &str, source: Source, now: Timestamp, desired: &mut DesiredKeys) {

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod authorized_keys;
 pub mod commands;
+mod create;
 pub mod home;
 pub mod keys;
 pub mod ledger;

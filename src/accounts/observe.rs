@@ -6,14 +6,20 @@ use std::path::Path;
 
 use super::home;
 use super::ledger::{self, Ledger};
-use super::plan::{Account, KeysFile, Observed, SudoersRule, UserState};
+use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
 use crate::config::settings;
-use crate::system::files;
+use crate::system::files::{self, Directory};
 use crate::system::users::{self, User};
 
 /// The largest state file that is read, in bytes.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Where useradd(8) makes homes, for homes that are reused (spec/beyond.md 5, `reuse_homedir`).
+const HOMES: &str = "/home";
+
+/// The first id of ordinary users and groups: UID_MIN and GID_MIN of every distribution (login.defs(5)).
+const LOWEST_ORDINARY_ID: u32 = 1000;
 
 /// Reads what the plan needs to know about `wanted` users, those of the ledger, and the machine.
 ///
@@ -38,6 +44,10 @@ pub fn observe<'a>(
         Err(_) => (true, Vec::new()),
     };
     let members: BTreeSet<String> = members.into_iter().collect();
+    let look_up = |name: String| {
+        let state = look_up(&name, &members, settings);
+        (name, state)
+    };
     let observed = Observed {
         instance_id,
         sudoers_group,
@@ -48,10 +58,8 @@ pub fn observe<'a>(
             .filter(|name| matches!(users::group(name), Ok(Some(_))))
             .cloned()
             .collect(),
-        users: names
-            .into_iter()
-            .map(|name| (name.clone(), look_up(&name, &members)))
-            .collect(),
+        oslogin: false,
+        users: names.into_iter().map(look_up).collect(),
         ledger,
     };
     Ok((observed, problems))
@@ -71,14 +79,29 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
     if !directory.is_dir() {
         return Ok(SudoersRule::NoDirectory);
     }
-    let contents = files::read(&directory.join(sudoers::FILE), SIZE_LIMIT)?;
-    Ok(contents.map_or(SudoersRule::Absent, SudoersRule::Contents))
+    let directory = Directory::open(directory)?;
+    let Some(status) = directory.status_of(sudoers::FILE.as_ref())? else {
+        return Ok(SudoersRule::Absent);
+    };
+    let bytes = directory
+        .read(sudoers::FILE.as_ref(), SIZE_LIMIT)?
+        .unwrap_or_default();
+    let sound =
+        status.st_mode & 0o7777 == sudoers::MODE && (status.st_uid, status.st_gid) == (0, 0);
+    Ok(SudoersRule::Contents { bytes, sound })
 }
 
-fn look_up(name: &str, sudoers: &BTreeSet<String>) -> UserState {
-    match users::user(name) {
-        Ok(None) => UserState::Missing,
-        Ok(Some(user)) => {
+fn look_up(name: &str, sudoers: &BTreeSet<String>, settings: &settings::Accounts) -> UserState {
+    let user = match users::user(name) {
+        Ok(user) => user,
+        Err(error) => return UserState::Unavailable(error.to_string()),
+    };
+    match user {
+        None => UserState::Missing {
+            group: clash(name),
+            left_home: settings.reuse_homedir.then(|| left_home(name)).flatten(),
+        },
+        Some(user) => {
             let account = account(&user);
             let keys = if account.never_logs_in() {
                 KeysFile::Absent
@@ -91,8 +114,32 @@ fn look_up(name: &str, sudoers: &BTreeSet<String>) -> UserState {
                 keys,
             }
         }
-        Err(error) => UserState::Unavailable(error.to_string()),
     }
+}
+
+/// What a group of a new user's name means: one of an earlier account is as good as none, any other has its meaning.
+fn clash(name: &str) -> NameClash {
+    match users::group(name) {
+        Ok(None) => NameClash::None,
+        Ok(Some(group)) if group.gid >= LOWEST_ORDINARY_ID && group.members.is_empty() => {
+            NameClash::Unused
+        }
+        // Without an answer the default group is the careful choice.
+        Ok(Some(_)) | Err(_) => NameClash::Taken,
+    }
+}
+
+/// The owner of a home directory of this name, where its id is an ordinary one that nobody has.
+fn left_home(name: &str) -> Option<(u32, u32)> {
+    let status = Directory::open(Path::new(HOMES))
+        .ok()?
+        .status_of(name.as_ref())
+        .ok()??;
+    let is_directory = status.st_mode & 0o170_000 == 0o040_000;
+    let is_free = is_directory
+        && status.st_uid >= LOWEST_ORDINARY_ID
+        && !users::is_used(status.st_uid).ok()?;
+    is_free.then_some((status.st_uid, status.st_gid))
 }
 
 /// What the plan needs of a name service's entry.

@@ -25,6 +25,8 @@ pub struct Observed {
     pub sudoers_rule: SudoersRule,
     /// Which of the configured groups exist, in the order of the configuration.
     pub groups: Vec<String>,
+    /// Whether OS Login has taken over, so that users go without their accounts being deleted (spec/core.md SEC 10).
+    pub oslogin: bool,
     /// Every user that metadata or the ledger names.
     pub users: BTreeMap<String, UserState>,
 }
@@ -37,15 +39,25 @@ pub enum SudoersRule {
     NoDirectory,
     /// No file of that name.
     Absent,
-    /// What the file says.
-    Contents(Vec<u8>),
+    /// What the file says, and whether it is root's with the mode that sudo demands.
+    Contents {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether owner and mode are right.
+        sound: bool,
+    },
 }
 
 /// A user as the name service and the home directory show them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserState {
     /// No source of the name service knows the name.
-    Missing,
+    Missing {
+        /// A group of the same name.
+        group: NameClash,
+        /// User and group id of a home directory that is left of an earlier account, where it may be reused.
+        left_home: Option<(u32, u32)>,
+    },
     /// The name service could not be asked, which is not the same.
     Unavailable(String),
     /// The account is there.
@@ -57,6 +69,18 @@ pub enum UserState {
         /// Its `authorized_keys`.
         keys: KeysFile,
     },
+}
+
+/// What a group of a new user's name means for the account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameClash {
+    /// There is none: the account gets a group of its own.
+    #[default]
+    None,
+    /// There is one without rights and members: it becomes the account's primary group.
+    Unused,
+    /// There is one that means something: the account gets the system's default group instead.
+    Taken,
 }
 
 /// What is needed of an account's entry.
@@ -98,8 +122,10 @@ pub struct Plan {
     pub machine: Vec<MachineChange>,
     /// Changes per user: those that only need keys first, since they are quick.
     pub users: Vec<UserPlan>,
-    /// Users that cannot be brought in line now, with the reason.
+    /// Users that cannot be brought in line now, with the reason. They are tried again.
     pub blocked: BTreeMap<String, String>,
+    /// Users that will not be brought in line, with the reason: the configuration says so.
+    pub refused: BTreeMap<String, String>,
     /// The ledger as it is before any of this; the records of `users` are added as they succeed.
     pub ledger: Ledger,
     /// Something worth a line in the log, once.
@@ -139,12 +165,9 @@ pub struct UserPlan {
 /// One change to one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserChange {
-    /// Create the account with these supplementary groups besides the sudoers group.
-    Create {
-        /// Existing groups of the configuration.
-        groups: Vec<String>,
-    },
-    /// Complete an account whose creation was cut short, as far as its home is incomplete.
+    /// Create the account.
+    Create(Creation),
+    /// Complete an account whose creation was cut short: its home may not be whole.
     Complete,
     /// Put the user into the sudoers group.
     GiveSudo,
@@ -161,6 +184,36 @@ pub enum UserChange {
     Delete,
 }
 
+/// How an account is created.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Creation {
+    /// Supplementary groups: existing ones of the configuration.
+    pub groups: Vec<String>,
+    /// Whether it joins the sudoers group.
+    pub sudo: bool,
+    /// What a group of the same name means for it.
+    pub clash: NameClash,
+    /// The ids of a home directory that is reused.
+    pub ids: Option<(u32, u32)>,
+}
+
+/// Groups whose members can become root, or read what root keeps (CVE-2020-8903, -8907 and -8933 among them): not for
+/// users without sudo.
+const AS_GOOD_AS_ROOT: [&str; 12] = [
+    "adm",
+    "disk",
+    "docker",
+    "incus-admin",
+    "kmem",
+    "libvirt",
+    "lxd",
+    "root",
+    "shadow",
+    "sudo",
+    "systemd-journal",
+    "wheel",
+];
+
 /// Plans all changes about accounts.
 #[must_use]
 pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Observed) -> Plan {
@@ -175,42 +228,11 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     }
     plan.adopt_ledger(observed.instance_id.as_deref());
     if !desired.users.is_empty() {
-        plan.machine = machine_changes(observed);
+        plan.machine = machine_changes(settings, observed);
     }
     let records = plan.ledger.all_records();
-    for (name, keys) in &desired.users {
-        let lines = keys.iter().map(|key| key.line.clone()).collect();
-        let cause = keys.first().map(|key| key.source);
-        match provision(name, lines, records.get(name), observed) {
-            Ok((changes, record)) => {
-                plan.users.push(UserPlan {
-                    name: name.clone(),
-                    changes,
-                    record: Some(record),
-                    cause,
-                });
-            }
-            Err(reason) => {
-                plan.blocked.insert(name.clone(), reason);
-            }
-        }
-    }
-    for (name, record) in records
-        .iter()
-        .filter(|(name, _)| !desired.users.contains_key(*name))
-    {
-        match deprovision(name, *record, settings.deprovision_remove, observed) {
-            Ok(changes) => plan.users.push(UserPlan {
-                name: name.clone(),
-                changes,
-                record: None,
-                cause: None,
-            }),
-            Err(reason) => {
-                plan.blocked.insert(name.clone(), reason);
-            }
-        }
-    }
+    plan.provide(desired, &records, settings, observed);
+    plan.withdraw(desired, &records, settings, observed);
     let ledger = &plan.ledger;
     let is_recorded = |user: &UserPlan| {
         ledger.users.get(&user.name) == user.record.as_ref()
@@ -219,11 +241,72 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     plan.users
         .retain(|user| !user.changes.is_empty() || !is_recorded(user));
     plan.users
-        .sort_by_key(|user| matches!(user.changes.first(), Some(UserChange::Create { .. })));
+        .sort_by_key(|user| matches!(user.changes.first(), Some(UserChange::Create(_))));
     plan
 }
 
 impl Plan {
+    /// Plans what every wanted user needs.
+    fn provide(
+        &mut self,
+        desired: &DesiredKeys,
+        records: &BTreeMap<String, Record>,
+        settings: &settings::Accounts,
+        observed: &Observed,
+    ) {
+        for (name, keys) in &desired.users {
+            if settings.ignore_users.contains(name) {
+                continue;
+            }
+            if name == "root" && !settings.allow_root {
+                let reason = "keys for root are not honoured (Accounts.allow_root is false)";
+                self.refused.insert(name.clone(), reason.into());
+                continue;
+            }
+            let lines = keys.iter().map(|key| key.line.clone()).collect();
+            match provision(name, lines, records.get(name), settings, observed) {
+                Ok((changes, record)) => self.users.push(UserPlan {
+                    name: name.clone(),
+                    changes,
+                    record: Some(record),
+                    cause: keys.first().map(|key| key.source),
+                }),
+                Err(reason) => {
+                    self.blocked.insert(name.clone(), reason);
+                }
+            }
+        }
+    }
+
+    /// Plans what is to be taken back from every user of the ledger that is not wanted any more.
+    fn withdraw(
+        &mut self,
+        desired: &DesiredKeys,
+        records: &BTreeMap<String, Record>,
+        settings: &settings::Accounts,
+        observed: &Observed,
+    ) {
+        for (name, record) in records {
+            let wanted = desired.users.contains_key(name) && !self.refused.contains_key(name);
+            if wanted || settings.ignore_users.contains(name) {
+                continue;
+            }
+            match deprovision(name, *record, settings, observed) {
+                Ok(changes) => {
+                    self.users.push(UserPlan {
+                        name: name.clone(),
+                        changes,
+                        record: None,
+                        cause: None,
+                    });
+                }
+                Err(reason) => {
+                    self.blocked.insert(name.clone(), reason);
+                }
+            }
+        }
+    }
+
     /// Takes the ledger over for this instance: what another instance wrote, a clone's image, is not ours to undo.
     fn adopt_ledger(&mut self, instance_id: Option<&str>) {
         let Some(id) = instance_id else { return };
@@ -242,17 +325,19 @@ impl Plan {
     }
 }
 
-fn machine_changes(observed: &Observed) -> Vec<MachineChange> {
-    let rule_is_missing = match &observed.sudoers_rule {
+fn machine_changes(settings: &settings::Accounts, observed: &Observed) -> Vec<MachineChange> {
+    let rule_needs_writing = match &observed.sudoers_rule {
         SudoersRule::NoDirectory => false,
         SudoersRule::Absent => true,
-        SudoersRule::Contents(bytes) => sudoers::needs_writing(Some(bytes)),
+        SudoersRule::Contents { bytes, sound } => {
+            sudoers::is_ours(bytes) && !(*sound && sudoers::says(bytes, &settings.sudoers_rule))
+        }
     };
     let mut changes = Vec::new();
     if !observed.sudoers_group {
         changes.push(MachineChange::CreateSudoersGroup);
     }
-    if rule_is_missing {
+    if rule_needs_writing {
         changes.push(MachineChange::WriteSudoersRule);
     }
     changes
@@ -263,21 +348,28 @@ fn provision(
     name: &str,
     keys: Vec<String>,
     record: Option<&Record>,
+    settings: &settings::Accounts,
     observed: &Observed,
 ) -> Result<(Vec<UserChange>, Record), String> {
+    let sudo = settings.sudo.includes(name);
     match observed.users.get(name) {
         None => Err("it was not looked up".into()),
         Some(UserState::Unavailable(reason)) => {
             Err(format!("the name service could not be asked: {reason}"))
         }
-        Some(UserState::Missing) => {
-            let groups = observed.groups.clone();
-            let changes = vec![UserChange::Create { groups }, UserChange::SetKeys { keys }];
+        Some(UserState::Missing { group, left_home }) => {
+            let creation = Creation {
+                groups: groups_for(sudo, observed),
+                sudo,
+                clash: *group,
+                ids: *left_home,
+            };
+            let changes = vec![UserChange::Create(creation), UserChange::SetKeys { keys }];
             Ok((
                 changes,
                 Record {
                     origin: Origin::Created,
-                    sudo_given: true,
+                    sudo_given: sudo,
                 },
             ))
         }
@@ -288,31 +380,36 @@ fn provision(
         }) => {
             let mut changes = Vec::new();
             let is_cut_short = observed.ledger.creating.contains(name);
-            if is_cut_short {
-                changes.push(UserChange::Complete);
-            }
-            let give_sudo = !in_sudoers && account.uid != 0;
+            changes.extend(is_cut_short.then_some(UserChange::Complete));
+            let was_given = record.is_some_and(|record| record.sudo_given);
+            let give_sudo = sudo && !in_sudoers && account.uid != 0;
             if give_sudo {
                 changes.push(UserChange::GiveSudo);
+            } else if !sudo && *in_sudoers && was_given {
+                changes.push(UserChange::TakeSudo);
             }
             // An incomplete home lets nobody read the file yet.
-            let differ = || if is_cut_short { Ok(true) } else { keys_differ(file, &keys) };
+            let differ = || {
+                if is_cut_short {
+                    Ok(true)
+                } else {
+                    keys_differ(file, &keys)
+                }
+            };
             if !account.never_logs_in() && differ()? {
                 changes.push(UserChange::SetKeys { keys });
             }
-            let record = match record {
-                Some(record) => Record {
-                    sudo_given: record.sudo_given || give_sudo,
-                    ..*record
-                },
-                None => Record {
-                    origin: Origin::Adopted,
-                    sudo_given: give_sudo,
-                },
-            };
-            Ok((changes, record))
+            let sudo_given = sudo && (was_given || give_sudo);
+            let origin = record.map_or(Origin::Adopted, |record| record.origin);
+            Ok((changes, Record { origin, sudo_given }))
         }
     }
+}
+
+/// The configured groups that a new user gets: without sudo none that is as good as root.
+fn groups_for(sudo: bool, observed: &Observed) -> Vec<String> {
+    let fits = |group: &&String| sudo || !AS_GOOD_AS_ROOT.contains(&group.as_str());
+    observed.groups.iter().filter(fits).cloned().collect()
 }
 
 fn keys_differ(file: &KeysFile, keys: &[String]) -> Result<bool, String> {
@@ -328,7 +425,7 @@ fn keys_differ(file: &KeysFile, keys: &[String]) -> Result<bool, String> {
 fn deprovision(
     name: &str,
     record: Record,
-    delete: bool,
+    settings: &settings::Accounts,
     observed: &Observed,
 ) -> Result<Vec<UserChange>, String> {
     let (account, in_sudoers, file) = match observed.users.get(name) {
@@ -336,23 +433,27 @@ fn deprovision(
         Some(UserState::Unavailable(reason)) => {
             return Err(format!("the name service could not be asked: {reason}"));
         }
-        Some(UserState::Missing) => return Ok(Vec::new()),
+        Some(UserState::Missing { .. }) => return Ok(Vec::new()),
         Some(UserState::Present {
             account,
             in_sudoers,
             keys,
         }) => (account, *in_sudoers, keys),
     };
-    if record.origin == Origin::Created && delete {
-        return Ok(vec![UserChange::Delete]);
-    }
+    let is_cut_short = observed.ledger.creating.contains(name);
     let mut changes = Vec::new();
+    changes.extend(is_cut_short.then_some(UserChange::Complete));
+    if record.origin == Origin::Created && settings.deprovision_remove && !observed.oslogin {
+        changes.push(UserChange::Delete);
+        return Ok(changes);
+    }
+    let whole_file = record.origin == Origin::Created && !settings.keep_own_keys;
     if !account.never_logs_in() {
-        match (record.origin, file) {
-            (_, KeysFile::Absent) => {}
-            (Origin::Created, _) => changes.push(UserChange::RemoveKeysFile),
-            (Origin::Adopted, file) => {
-                if keys_differ(file, &[])? {
+        match file {
+            KeysFile::Absent => {}
+            _ if whole_file => changes.push(UserChange::RemoveKeysFile),
+            file => {
+                if is_cut_short || keys_differ(file, &[])? {
                     changes.push(UserChange::SetKeys { keys: Vec::new() });
                 }
             }
@@ -425,7 +526,10 @@ mod tests {
     fn observed(users: &[(&str, UserState)]) -> Observed {
         Observed {
             sudoers_group: true,
-            sudoers_rule: SudoersRule::Contents(sudoers::RULE.into()),
+            sudoers_rule: SudoersRule::Contents {
+                bytes: sudoers::contents("ALL=(ALL:ALL) NOPASSWD:ALL").into(),
+                sound: true,
+            },
             groups: vec!["adm".into(), "video".into()],
             users: users
                 .iter()
@@ -461,13 +565,20 @@ mod tests {
         }
     }
 
+    const MISSING: UserState = UserState::Missing {
+        group: NameClash::None,
+        left_home: None,
+    };
+
     const OURS: &str = "# Added by Google\nk\n";
 
     #[test]
     fn a_wanted_user_gets_exactly_what_is_missing() {
-        let create = UserChange::Create {
+        let create = UserChange::Create(Creation {
             groups: vec!["adm".into(), "video".into()],
-        };
+            sudo: true,
+            ..Creation::default()
+        });
         let root = |state| match state {
             UserState::Present {
                 account,
@@ -481,7 +592,7 @@ mod tests {
             other => other,
         };
         for (state, expected) in [
-            (UserState::Missing, vec![create, set_keys(&["k"])]),
+            (MISSING, vec![create, set_keys(&["k"])]),
             (
                 present(false, ""),
                 vec![UserChange::GiveSudo, set_keys(&["k"])],
@@ -528,7 +639,7 @@ mod tests {
                 vec![set_keys(&[])],
             ),
             (Origin::Adopted, true, present(false, "own\n"), vec![]),
-            (Origin::Created, true, UserState::Missing, vec![]),
+            (Origin::Created, true, MISSING, vec![]),
         ] {
             let observed = remembering(observed(&[("a", state)]), "a", origin, sudo_given);
             let plan = plan(&wanted(&[]), &Default::default(), &observed);
@@ -551,6 +662,84 @@ mod tests {
             let observed = remembering(observed(&[("a", present(true, OURS))]), "a", origin, true);
             assert_eq!(changes(&plan(&wanted(&[]), &settings, &observed)), expected);
         }
+    }
+
+    #[test]
+    fn the_configuration_says_who_is_left_alone_and_who_gets_sudo() {
+        use crate::config::values::SudoUsers;
+        let settings = settings::Accounts {
+            ignore_users: vec!["left".into()],
+            allow_root: false,
+            sudo: SudoUsers::Only(vec!["a".into()]),
+            ..Default::default()
+        };
+        let users = [
+            ("a", MISSING),
+            ("b", MISSING),
+            ("c", present(true, OURS)),
+            ("left", MISSING),
+            ("root", present(false, "")),
+        ];
+        let observed = remembering(observed(&users), "c", Origin::Created, true);
+        let all = [
+            ("a", &["k"][..]),
+            ("b", &["k"]),
+            ("c", &["k"]),
+            ("left", &["k"]),
+            ("root", &["k"]),
+        ];
+        let plan = plan(&wanted(&all), &settings, &observed);
+        let of = |name: &str| {
+            plan.users
+                .iter()
+                .find(|user| user.name == name)
+                .map(|user| user.changes[0].clone())
+        };
+        let creation = |groups: &[&str], sudo| {
+            let groups = groups.iter().map(|group| (*group).into()).collect();
+            Some(UserChange::Create(Creation {
+                groups,
+                sudo,
+                ..Creation::default()
+            }))
+        };
+        assert_eq!(of("a"), creation(&["adm", "video"], true));
+        assert_eq!(
+            of("b"),
+            creation(&["video"], false),
+            "nothing that is as good as root without sudo"
+        );
+        assert_eq!(of("c"), Some(UserChange::TakeSudo));
+        assert_eq!((of("left"), of("root")), (None, None));
+        assert_eq!(plan.refused.keys().collect::<Vec<_>>(), ["root"]);
+    }
+
+    #[test]
+    fn an_option_keeps_the_users_own_keys_and_oslogin_deletes_nobody() {
+        let keep = settings::Accounts {
+            keep_own_keys: true,
+            ..Default::default()
+        };
+        let made = remembering(
+            observed(&[("a", present(true, OURS))]),
+            "a",
+            Origin::Created,
+            true,
+        );
+        assert_eq!(
+            changes(&plan(&wanted(&[]), &keep, &made)),
+            [set_keys(&[]), UserChange::TakeSudo]
+        );
+        let delete = settings::Accounts {
+            deprovision_remove: true,
+            ..Default::default()
+        };
+        let taken_over = Observed {
+            oslogin: true,
+            ..made
+        };
+        let changes = changes(&plan(&wanted(&[]), &delete, &taken_over));
+        assert_eq!(changes, [UserChange::RemoveKeysFile, UserChange::TakeSudo]);
     }
 
     #[test]
@@ -620,7 +809,7 @@ mod tests {
                 .is_empty()
         );
         let bare = Observed {
-            users: [("a".into(), UserState::Missing)].into(),
+            users: [("a".into(), MISSING)].into(),
             ..bare
         };
         let plan = plan(&wanted(&[("a", &["k"])]), &Default::default(), &bare);

@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod config;
+pub mod emulator;
 pub mod legacy;
+pub mod metadata;
 pub(crate) mod sandbox;
 pub mod scripts;
 pub mod r#try;

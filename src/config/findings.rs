@@ -6,7 +6,7 @@ use super::ini::{SyntaxKind, SyntaxProblem};
 use super::options::{self, OPTIONS};
 
 /// How many findings of one file are told one by one; the rest is a number.
-const FINDINGS_PER_FILE: usize = 100;
+pub(super) const FINDINGS_PER_FILE: usize = 100;
 
 /// How much of an offending line is quoted, in characters.
 const QUOTED: usize = 80;

@@ -14,6 +14,8 @@
 //! A file without `[Generated]` is a predecessor's or an administrator's. When it lists all sections of the
 //! predecessors, they wrote it, and a value that equals the built-in one is nobody's choice.
 
+use std::collections::{BTreeMap, HashSet};
+
 use super::file::{self, WriteError};
 use super::format;
 use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
@@ -49,7 +51,7 @@ pub(super) fn is_record(section: &str) -> bool {
 }
 
 /// The lines of an instance_configs.cfg that are nobody's choice.
-pub(super) fn lines(document: &Document) -> Vec<usize> {
+pub(super) fn lines(document: &Document) -> HashSet<usize> {
     let record = document.section(GENERATED_SECTION);
     let listing = LISTED_SECTIONS
         .iter()
@@ -166,7 +168,7 @@ fn is_listed(option: &OptionSpec) -> bool {
 /// The file that is being put together.
 #[derive(Default)]
 struct Listing {
-    values: Vec<(String, String, String)>,
+    values: BTreeMap<(String, String), String>,
     record: Vec<(String, String)>,
 }
 
@@ -185,13 +187,10 @@ impl Listing {
 
     /// Adds a value unless there is one, or it would not be read back.
     fn put(&mut self, section: &str, name: &str, raw: &str) -> bool {
-        let there = self
-            .values
-            .iter()
-            .any(|(other_section, other_name, _)| other_section == section && other_name == name);
-        let put = !there && format::is_writable(section, name, raw);
+        let key = (section.to_owned(), name.to_owned());
+        let put = !self.values.contains_key(&key) && format::is_writable(section, name, raw);
         if put {
-            self.values.push((section.into(), name.into(), raw.into()));
+            self.values.insert(key, raw.to_owned());
         }
         put
     }
@@ -235,17 +234,21 @@ impl Listing {
             _ if section.eq_ignore_ascii_case(LOCK_SECTION) => 2,
             _ => 1,
         };
-        self.values
-            .sort_by(|(section, name, _), (other, other_name, _)| {
-                (rank(section), section, name).cmp(&(rank(other), other, other_name))
-            });
-        self.record.sort();
-        let mut document = Document::default();
-        for (section, name, raw) in self.values {
-            document.set(&section, &name, raw);
-        }
         for (name, digest) in self.record {
-            document.set(GENERATED_SECTION, &name, digest);
+            self.values.insert((GENERATED_SECTION.into(), name), digest);
+        }
+        let mut values: Vec<_> = self.values.into_iter().collect();
+        // Stable: within a rank they stay in the order of section and name.
+        values.sort_by_key(|((section, _), _)| rank(section));
+        let mut document = Document::default();
+        for ((section, name), raw) in values {
+            let entry = Entry {
+                name,
+                line: 0,
+                last_line: 0,
+                raw,
+            };
+            document.append(&section, entry);
         }
         format::render(&document, Some(HEADER))
     }

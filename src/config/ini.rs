@@ -8,6 +8,7 @@
 //! No crate on crates.io reads this dialect: docs/configuration.md has the table of what each of them gets wrong, and
 //! none tells the line of a value, which every message needs.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use thiserror::Error;
@@ -253,9 +254,37 @@ impl Document {
     /// Sets a raw value, adding section and option at the end where they are missing. The option's name is put in lower
     /// case.
     pub fn set(&mut self, section: &str, option: &str, raw: impl Into<String>) {
-        let option = option.to_lowercase();
-        let index = self.open(section, 0);
-        self.sections[index].put(option, 0, raw.into());
+        let entry = Entry {
+            name: option.to_lowercase(),
+            line: 0,
+            last_line: 0,
+            raw: raw.into(),
+        };
+        let present = self.sections.iter_mut().find(|other| other.name == section);
+        let Some(present) = present else {
+            self.append(section, entry);
+            return;
+        };
+        match present
+            .entries
+            .iter_mut()
+            .find(|other| other.name == entry.name)
+        {
+            Some(other) => *other = entry,
+            None => present.entries.push(entry),
+        }
+    }
+
+    /// Adds an option that is not there to the last section, or to a new one when that has another name.
+    pub(super) fn append(&mut self, section: &str, entry: Entry) {
+        match self.sections.last_mut() {
+            Some(last) if last.name == section => last.entries.push(entry),
+            _ => self.sections.push(Section {
+                name: section.to_owned(),
+                line: 0,
+                entries: vec![entry],
+            }),
+        }
     }
 
     /// Removes an option. Returns whether there was one.
@@ -269,22 +298,6 @@ impl Document {
                 section.entries.retain(|entry| entry.name != option);
                 section.entries.len() != before
             })
-    }
-
-    /// The index of a section, which is added at the end when it is not there.
-    fn open(&mut self, name: &str, line: usize) -> usize {
-        let present = self
-            .sections
-            .iter()
-            .position(|section| section.name == name);
-        present.unwrap_or_else(|| {
-            self.sections.push(Section {
-                name: name.to_owned(),
-                line,
-                entries: Vec::new(),
-            });
-            self.sections.len() - 1
-        })
     }
 }
 
@@ -300,31 +313,6 @@ impl Section {
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == name)
     }
-
-    /// Sets an option and returns its index and, when it was there already, the line it was set in.
-    fn put(&mut self, name: String, line: usize, raw: String) -> (usize, Option<usize>) {
-        match self.entries.iter().position(|entry| entry.name == name) {
-            Some(index) => {
-                let before = self.entries[index].line;
-                self.entries[index] = Entry {
-                    name,
-                    line,
-                    last_line: line,
-                    raw,
-                };
-                (index, Some(before))
-            }
-            None => {
-                self.entries.push(Entry {
-                    name,
-                    line,
-                    last_line: line,
-                    raw,
-                });
-                (self.entries.len() - 1, None)
-            }
-        }
-    }
 }
 
 /// The state between two lines.
@@ -332,6 +320,9 @@ impl Section {
 struct Reader {
     document: Document,
     problems: Vec<SyntaxProblem>,
+    /// Where each section is, by name, and each option of it, by section and name: a file may have a hundred thousand.
+    sections: HashMap<String, usize>,
+    options: HashMap<(usize, String), usize>,
     /// The section that is open.
     section: Option<usize>,
     /// The option of the open section that an indented line continues.
@@ -389,8 +380,16 @@ impl Reader {
         if !trim(after).is_empty() {
             self.complain(number, text, SyntaxKind::TextAfterHeader);
         }
-        let index = self.document.open(name, number);
-        let first = self.document.sections[index].line;
+        let sections = &mut self.document.sections;
+        let index = *self.sections.entry(name.to_owned()).or_insert_with(|| {
+            sections.push(Section {
+                name: name.to_owned(),
+                line: number,
+                entries: Vec::new(),
+            });
+            sections.len() - 1
+        });
+        let first = sections[index].line;
         if first != number && name != DEFAULT_SECTION {
             self.complain(number, text, SyntaxKind::RepeatedSection { first });
         }
@@ -409,12 +408,21 @@ impl Reader {
             self.complain(number, text, SyntaxKind::NoName);
             return;
         }
-        let value = trim(&text[at + 1..]).to_owned();
-        let (index, before) = self.document.sections[section].put(name, number, value);
-        if let Some(first) = before {
-            self.complain(number, text, SyntaxKind::RepeatedOption { first });
-        }
+        let entries = &mut self.document.sections[section].entries;
+        let entry = Entry {
+            name: name.clone(),
+            line: number,
+            last_line: number,
+            raw: trim(&text[at + 1..]).to_owned(),
+        };
+        let index = *self.options.entry((section, name)).or_insert(entries.len());
         self.option = Some(index);
+        if let Some(before) = entries.get_mut(index) {
+            let first = std::mem::replace(before, entry).line;
+            self.complain(number, text, SyntaxKind::RepeatedOption { first });
+        } else {
+            entries.push(entry);
+        }
     }
 
     fn finish(mut self) -> (Document, Vec<SyntaxProblem>) {

@@ -104,6 +104,10 @@ impl Locks {
                     }
                 }
             }
+            word if !word.contains('.') => findings.push(finding().say(
+                "nothing of this name can be locked",
+                format!("write Section.option, {DISABLE} or {IGNORE_METADATA}"),
+            )),
             path => match option_at(path) {
                 Ok(option) => self.pin_option(option, &value, origin, finding, findings),
                 Err(fix) => findings.push(finding().say("nothing of this name can be locked", fix)),
@@ -200,7 +204,7 @@ fn refuse(text: &SourceText, section: &Section) -> Finding {
 /// The option that `Section.option` names, in any case, or what to write instead.
 pub(super) fn option_at(path: &str) -> Result<&'static OptionSpec, String> {
     let Some((section, name)) = path.split_once('.') else {
-        return Err("write Section.option, disable or ignore_metadata".into());
+        return Err("write it as Section.option".into());
     };
     match options::find(section, name) {
         Some(option) if is_state(option) => Err("the instance id is no setting".into()),

@@ -1,16 +1,21 @@
 //! Names in the sources that nobody knows, with the nearest one that is known. Pure.
 
-use super::findings::{self, Finding, Severity};
+use super::findings::{self, FINDINGS_PER_FILE, Finding, Severity};
 use super::generated;
 use super::ini::{DEFAULT_SECTION, Entry, Section};
-use super::options;
+use super::options::{self, OPTIONS};
 use super::policy::LOCK_SECTION;
 use super::sources::{Source, SourceText, is_state};
 
 /// Adds a finding for each section and each option that is not known, and for each section whose case Python would not
 /// accept. Lines that we wrote ourselves are left out: they are copies, told where they come from.
 pub(super) fn check(text: &SourceText, findings: &mut Vec<Finding>) {
+    let before = findings.len();
     for section in text.document.sections() {
+        // More are not told, and the nearest name takes a while to find.
+        if findings.len() > before + FINDINGS_PER_FILE {
+            return;
+        }
         let name = section.name.as_str();
         let is_record = text.source == Source::InstanceConfigs && generated::is_record(name);
         let entries: Vec<&Entry> = section
@@ -50,7 +55,7 @@ fn check_options(
     entries: &[&Entry],
     findings: &mut Vec<Finding>,
 ) {
-    for entry in entries {
+    for entry in entries.iter().take(FINDINGS_PER_FILE + OPTIONS.len()) {
         let line = format!("{} = {}", entry.name, entry.raw);
         let finding = || Finding::at(Severity::Warning, &text.file, entry.line, &line);
         match options::find(&section.name, &entry.name) {

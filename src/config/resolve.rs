@@ -302,7 +302,7 @@ mod tests {
                 match (name, fields.last_mut()) {
                     (Some((name, value)), _) => fields.push((name.into(), value.into())),
                     (None, Some((_, value))) if line.starts_with("        ") => {
-                        value.push_str(line)
+                        value.push_str(line);
                     }
                     (None, _) => {}
                 }

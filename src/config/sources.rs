@@ -4,7 +4,7 @@
 //! built-in values. Everything is derived afresh at each load: nothing that came from metadata lasts longer than the
 //! metadata (BUG 2). Reads three files and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -157,7 +157,7 @@ pub(super) struct SourceText {
     pub(super) file: String,
     pub(super) document: Document,
     /// The lines that do not count as somebody's choice; only instance_configs.cfg has any.
-    generated: Vec<usize>,
+    generated: HashSet<usize>,
 }
 
 impl SourceText {
@@ -234,7 +234,7 @@ impl Sources {
         self.findings.extend(syntax);
         let generated = match source {
             Source::InstanceConfigs => generated::lines(&document),
-            _ => Vec::new(),
+            _ => HashSet::new(),
         };
         self.texts.push(SourceText {
             source,

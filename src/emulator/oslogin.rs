@@ -75,6 +75,9 @@ impl<'a> Directory<'a> {
                 if let Some(name) = request.parameter("groupname") {
                     return group.get("name").and_then(Value::as_str) == Some(name);
                 }
+                if let Some(email) = request.parameter("email") {
+                    return self.is_member(email, group);
+                }
                 let gid = request.parameter("gid");
                 gid.is_none() || group.get("gid").and_then(number).as_deref() == gid
             })
@@ -95,6 +98,19 @@ impl<'a> Directory<'a> {
                 answer_list("usernames", members, false, request)
             }
         }
+    }
+
+    /// Whether one of the accounts of a user is in a group.
+    fn is_member(&self, email: &str, group: &Value) -> bool {
+        let user = self
+            .list("users")
+            .find(|user| user.get("name").and_then(Value::as_str) == Some(email));
+        let accounts = user.and_then(|user| user.get("posixAccounts")?.as_array());
+        let members = group.get("members").and_then(Value::as_array);
+        accounts.into_iter().flatten().any(|account| {
+            let name = account.get("username");
+            members.is_some_and(|members| members.iter().any(|member| Some(member) == name))
+        })
     }
 
     fn authorize(&self, request: &Request) -> Response {
@@ -134,11 +150,13 @@ fn answer_list(name: &str, items: Vec<Value>, is_search: bool, request: &Request
     let total = items.len();
     let page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
     let end = start.saturating_add(page.len());
-    // "0" is how the real service says that there is no next page.
-    let next = if end < total {
-        end.to_string()
-    } else {
+    // "0" is how the real service says that there is no next page. A page of users that says so is taken for empty by the
+    // tools, so that the last users need one more page after them.
+    let is_last = end >= total && (name != "loginProfiles" || page.is_empty());
+    let next = if is_last {
         "0".to_owned()
+    } else {
+        end.to_string()
     };
     Response::json(json!({ name: page, "nextPageToken": next }).to_string())
 }
@@ -209,7 +227,13 @@ mod tests {
         assert_eq!(first["nextPageToken"], "2");
         let (_, second) = asked("users", "pagesize=2&pagetoken=2");
         assert_eq!(second["loginProfiles"][0]["name"], "c@x");
-        assert_eq!(second["nextPageToken"], "0");
+        assert_eq!(second["nextPageToken"], "3");
+        let (_, third) = asked("users", "pagesize=2&pagetoken=3");
+        assert_eq!(
+            (&third["loginProfiles"], &third["nextPageToken"]),
+            (&json!([]), &json!("0"))
+        );
+        assert_eq!(asked("groups", "").1["nextPageToken"], "0");
         assert_eq!(
             asked("users", "pagetoken=18446744073709551615").1["loginProfiles"],
             json!([])

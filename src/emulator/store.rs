@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::{Map, Value, json};
 
 use crate::emulator::tree::{self, Node};
-use crate::metadata::attributes;
 
 /// The metadata of a made-up VM.
 ///
@@ -129,7 +128,11 @@ impl Store {
                     .get(level)?
                     .get("attributes")?
                     .get("enable-guest-attributes")?;
-                attributes::boolean(value.as_str().unwrap_or_default())
+                match value.as_str().unwrap_or_default() {
+                    yes if yes.eq_ignore_ascii_case("true") => Some(true),
+                    no if no.eq_ignore_ascii_case("false") => Some(false),
+                    _ => None,
+                }
             })
             .unwrap_or(false)
     }

@@ -1,256 +1,32 @@
-//! One request to the metadata server, and every reason why its answer may not be one.
+//! One request to the metadata server, and the judgement of what comes back.
 //!
 //! No proxy, no redirects, no names; `Metadata-Flavor: Google` is required in the answer; the body is capped; there is
 //! always a deadline (pains 7, 68, 69). Connections are kept alive and used again.
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use thiserror::Error;
 use ureq::http::{StatusCode, Uri, header};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{NextTimeout, TcpConnector};
-use ureq::{Agent, Body, RequestBuilder, Timeout};
+use ureq::{Agent, Body, RequestBuilder};
 
-use crate::metadata::{Document, Endpoint};
-
-/// The path below which all keys are.
-const ROOT: &str = "/computeMetadata/v1/";
+use crate::metadata::document::Document;
+use crate::metadata::endpoint::Endpoint;
+use crate::metadata::error::{self, BODY_LIMIT, MetadataError};
+use crate::metadata::question::{Answer, Etag, Format, Query, parameters, path};
 
 /// The header that a request must carry, and that a genuine answer carries.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
-
-/// The largest body that is read, in bytes. All metadata of a VM is limited to 512 KiB by Compute Engine.
-pub const BODY_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How much longer than the server the client waits, so that the server's own time-out always comes first.
 pub const MARGIN: Duration = Duration::from_secs(10);
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
-
-/// What stays as it is in the path of a URL: RFC 3986's unreserved characters, and the slashes between keys.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
-
-/// The version of a part of the tree, as the server names it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Etag(String);
-
-impl Etag {
-    /// A value that no server gives: asking for a change since then is answered at once.
-    #[must_use]
-    pub fn none() -> Self {
-        Self("0".to_owned())
-    }
-
-    /// An etag that somebody has kept. Anything but printable ASCII is as good as [`Etag::none`].
-    #[must_use]
-    pub fn from_text(text: &str) -> Self {
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Self::none();
-        }
-        Self(text.to_owned())
-    }
-
-    /// The text of it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Etag {
-    fn default() -> Self {
-        Self::none()
-    }
-}
-
-impl fmt::Debug for Etag {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Etag {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// In which form a key is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// The value as it is; a directory as the list of its entries.
-    #[default]
-    Text,
-    /// One value as JSON.
-    Json,
-    /// A directory with all that is below it, as JSON.
-    Recursive,
-}
-
-/// How a key is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// The form of the answer.
-    pub format: Format,
-    /// Wait on the server until the etag is another one, or until the time is over.
-    pub wait: Option<(Etag, Duration)>,
-    /// Further parameters, such as `audience` for an identity token.
-    pub parameters: Vec<(String, String)>,
-}
-
-impl Query {
-    /// The value as it is.
-    #[must_use]
-    pub fn text() -> Self {
-        Self::default()
-    }
-
-    /// One value as JSON.
-    #[must_use]
-    pub fn json() -> Self {
-        Self {
-            format: Format::Json,
-            ..Self::default()
-        }
-    }
-
-    /// A directory with all that is below it, as JSON.
-    #[must_use]
-    pub fn recursive() -> Self {
-        Self {
-            format: Format::Recursive,
-            ..Self::default()
-        }
-    }
-
-    /// The same as a hanging GET. The server answers when the etag is no longer this one, at the latest after the time
-    /// (whole seconds), and then also without a change.
-    #[must_use]
-    pub fn wait_for_change(mut self, since: Etag, at_most: Duration) -> Self {
-        self.wait = Some((since, at_most));
-        self
-    }
-
-    /// The same with one more parameter.
-    #[must_use]
-    pub fn with_parameter(mut self, name: &str, value: &str) -> Self {
-        self.parameters.push((name.to_owned(), value.to_owned()));
-        self
-    }
-}
-
-/// A genuine answer with status 200.
-#[derive(Clone)]
-pub struct Answer {
-    /// The body, as it came.
-    pub body: Vec<u8>,
-    /// The version of what was asked for; a server that gives none is asked anew each time.
-    pub etag: Etag,
-}
-
-impl fmt::Debug for Answer {
-    /// Values may be secret: only the size is shown.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "Answer {{ {} bytes, etag {} }}",
-            self.body.len(),
-            self.etag
-        )
-    }
-}
-
-/// Why there is no answer. No variant carries anything of a value.
-#[derive(Debug, Error)]
-pub enum MetadataError {
-    /// The server says that there is no such key. This is an answer, and asking again does not help.
-    #[error("there is no metadata key {0}")]
-    NotFound(String),
-    /// The key is a directory, whose name ends in a slash.
-    #[error("metadata key {0} is a directory: ask for {0}/")]
-    Directory(String),
-    /// No connection to any address of the endpoint came about.
-    #[error("cannot reach the metadata server at {address}: {source}")]
-    Unreachable {
-        /// The last address that was tried.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The connection was there, and the answer did not come, or not whole, within the deadline.
-    #[error("the metadata server at {address} did not answer within {} s", .deadline.as_secs_f32())]
-    Silent {
-        /// The address.
-        address: SocketAddr,
-        /// The deadline.
-        deadline: Duration,
-    },
-    /// The connection ended before the answer was whole.
-    #[error("the connection to the metadata server at {address} broke: {source}")]
-    Broken {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A status that is neither success nor "no such key".
-    #[error("the metadata server answered {0}")]
-    Status(u16),
-    /// The answer is not the metadata server's: it lacks `Metadata-Flavor: Google`.
-    #[error(
-        "the answer of {address} (status {status}) lacks the header Metadata-Flavor: Google; it is not the metadata server's"
-    )]
-    NotGenuine {
-        /// The address.
-        address: SocketAddr,
-        /// The status of the answer.
-        status: u16,
-    },
-    /// The server sends us elsewhere, where we do not go.
-    #[error("the metadata server answered with a redirect ({0}), which is not followed")]
-    Redirected(u16),
-    /// The body is larger than [`BODY_LIMIT`].
-    #[error("the answer of the metadata server is larger than {BODY_LIMIT} bytes")]
-    TooLarge,
-    /// It is not HTTP, not JSON, or not what was asked for.
-    #[error("the answer of the metadata server cannot be read: {0}")]
-    Malformed(String),
-    /// The name of the key, or of a guest attribute, is not one.
-    #[error("{0}")]
-    BadKey(String),
-}
-
-impl MetadataError {
-    /// Whether the same request may succeed later: everything but a client's mistake, and 408, 429 and 5xx of those that
-    /// the server reports by status (pains 68).
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::NotFound(_) | Self::Directory(_) | Self::BadKey(_) => false,
-            Self::Status(status) => *status >= 500 || matches!(status, 408 | 429),
-            Self::Unreachable { .. }
-            | Self::Silent { .. }
-            | Self::Broken { .. }
-            | Self::NotGenuine { .. }
-            | Self::Redirected(_)
-            | Self::TooLarge
-            | Self::Malformed(_) => true,
-        }
-    }
-}
 
 /// A client of the metadata server. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -337,7 +113,7 @@ impl Client {
     /// # Errors
     /// Each [`MetadataError`].
     pub fn get_json(&self, key: &str) -> Result<Value, MetadataError> {
-        json(&self.get(key, &Query::recursive())?)
+        self.get(key, &Query::recursive())?.json()
     }
 
     /// The whole document.
@@ -345,7 +121,7 @@ impl Client {
     /// # Errors
     /// Each [`MetadataError`]; what only a part of the document lacks is in the document.
     pub fn get_document(&self) -> Result<Document, MetadataError> {
-        document(&self.get("", &Query::recursive())?)
+        self.get("", &Query::recursive())?.document()
     }
 
     /// Writes a guest attribute. The server takes it only where `enable-guest-attributes` is `TRUE` (spec/beyond.md 11).
@@ -411,62 +187,6 @@ impl Default for Client {
     }
 }
 
-/// The JSON of an answer.
-///
-/// # Errors
-/// [`MetadataError::Malformed`], with the place but not the text.
-pub fn json(answer: &Answer) -> Result<Value, MetadataError> {
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        MetadataError::Malformed(format!(
-            "it is not JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
-    })
-}
-
-/// The document of an answer for the root.
-///
-/// # Errors
-/// [`MetadataError::Malformed`] when it is not a JSON object.
-pub fn document(answer: &Answer) -> Result<Document, MetadataError> {
-    let value = json(answer)?;
-    if !value.is_object() {
-        return Err(MetadataError::Malformed("it is not a JSON object".into()));
-    }
-    Ok(Document::parse(&value))
-}
-
-/// The path of a key. A recursive request is for a directory, whose name ends in a slash (spec/core.md 5.1).
-fn path(key: &str, format: Format) -> String {
-    let slash = match format {
-        Format::Recursive if !key.is_empty() && !key.ends_with('/') => "/",
-        _ => "",
-    };
-    format!("{ROOT}{}{slash}", utf8_percent_encode(key, PATH))
-}
-
-/// The parameters of the URL, in the predecessors' order.
-fn parameters(query: &Query) -> Vec<(&str, String)> {
-    let mut parameters = Vec::new();
-    match query.format {
-        Format::Text => {}
-        Format::Json => parameters.push(("alt", "json".to_owned())),
-        Format::Recursive => {
-            parameters.push(("alt", "json".to_owned()));
-            parameters.push(("recursive", "true".to_owned()));
-        }
-    }
-    if let Some((etag, at_most)) = &query.wait {
-        parameters.push(("last_etag", etag.0.clone()));
-        parameters.push(("timeout_sec", at_most.as_secs().to_string()));
-        parameters.push(("wait_for_change", "true".to_owned()));
-    }
-    let further = query.parameters.iter();
-    parameters.extend(further.map(|(name, value)| (name.as_str(), value.clone())));
-    parameters
-}
-
 /// What every request has.
 fn finish<B>(request: RequestBuilder<B>, deadline: Duration) -> RequestBuilder<B> {
     request
@@ -484,7 +204,7 @@ fn read(
     key: &str,
     format: Format,
 ) -> Result<Answer, MetadataError> {
-    let mut response = response.map_err(|error| failure(error, address, deadline))?;
+    let mut response = response.map_err(|error| error::failure(error, address, deadline))?;
     let status = response.status();
     judge(status, response.headers(), address, key)?;
     let header = |name: header::HeaderName| response.headers().get(name)?.to_str().ok();
@@ -496,16 +216,21 @@ fn read(
         ));
     }
     // A body that ends with the connection cannot be told from half a body.
-    if header(header::CONTENT_LENGTH).is_none() && header(header::TRANSFER_ENCODING).is_none() {
+    let length = header(header::CONTENT_LENGTH);
+    if length.is_none() && header(header::TRANSFER_ENCODING).is_none() {
         return Err(MetadataError::Malformed(
             "it does not say how long it is".into(),
         ));
+    }
+    let length = length.and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_LIMIT) {
+        return Err(MetadataError::TooLarge);
     }
     let etag = header(header::ETAG).map_or_else(Etag::none, Etag::from_text);
     let body = response.body_mut().with_config().limit(BODY_LIMIT);
     let body = body
         .read_to_vec()
-        .map_err(|error| failure(error, address, deadline))?;
+        .map_err(|error| error::failure(error, address, deadline))?;
     Ok(Answer { body, etag })
 }
 
@@ -547,33 +272,6 @@ fn judge(
     }
 }
 
-/// What a failure of the HTTP client means here.
-fn failure(error: ureq::Error, address: SocketAddr, deadline: Duration) -> MetadataError {
-    match error {
-        ureq::Error::Timeout(Timeout::Connect) => MetadataError::Unreachable {
-            address,
-            source: io::ErrorKind::TimedOut.into(),
-        },
-        ureq::Error::Timeout(_) => MetadataError::Silent { address, deadline },
-        ureq::Error::BodyExceedsLimit(_) => MetadataError::TooLarge,
-        ureq::Error::Io(source) => match source.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::TimedOut => MetadataError::Unreachable { address, source },
-            // A system without IPv6 says so in its own way.
-            _ if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                MetadataError::Unreachable { address, source }
-            }
-            _ => MetadataError::Broken { address, source },
-        },
-        other => MetadataError::Malformed(other.to_string()),
-    }
-}
-
 /// Takes the address out of the URL and never asks anybody for one.
 #[derive(Debug)]
 struct Literal;
@@ -598,59 +296,6 @@ impl Resolver for Literal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_become_paths() {
-        for (key, format, expected) in [
-            ("", Format::Recursive, "/computeMetadata/v1/"),
-            (
-                "instance/id",
-                Format::Text,
-                "/computeMetadata/v1/instance/id",
-            ),
-            (
-                "instance/disks",
-                Format::Recursive,
-                "/computeMetadata/v1/instance/disks/",
-            ),
-            (
-                "instance/disks/",
-                Format::Recursive,
-                "/computeMetadata/v1/instance/disks/",
-            ),
-            (
-                "instance/attributes/a b?c",
-                Format::Json,
-                "/computeMetadata/v1/instance/attributes/a%20b%3Fc",
-            ),
-        ] {
-            assert_eq!(path(key, format), expected);
-        }
-    }
-
-    #[test]
-    fn parameters_are_those_of_the_predecessors() {
-        let query = Query::recursive()
-            .wait_for_change(Etag::from_text("abc"), Duration::from_millis(75_500))
-            .with_parameter("audience", "x y");
-        let words: Vec<String> = parameters(&query)
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        assert_eq!(
-            words.join("&"),
-            "alt=json&recursive=true&last_etag=abc&timeout_sec=75&wait_for_change=true&audience=x y"
-        );
-        assert!(parameters(&Query::text()).is_empty());
-    }
-
-    #[test]
-    fn an_etag_that_could_break_a_request_is_none() {
-        assert_eq!(Etag::from_text("5bf7d4a2").as_str(), "5bf7d4a2");
-        for bad in ["", "a b", "a\r\nX: y", "é"] {
-            assert_eq!(Etag::from_text(bad), Etag::none(), "{bad:?}");
-        }
-    }
 
     fn judged(status: u16, flavor: Option<&'static str>, location: Option<&'static str>) -> String {
         let mut headers = header::HeaderMap::new();
@@ -698,25 +343,5 @@ mod tests {
                 "{status} {flavor:?}"
             );
         }
-    }
-
-    #[test]
-    fn what_may_pass_is_told_from_what_will_not() {
-        for (status, transient) in [
-            (400, false),
-            (403, false),
-            (408, true),
-            (429, true),
-            (500, true),
-            (503, true),
-        ] {
-            assert_eq!(
-                MetadataError::Status(status).is_transient(),
-                transient,
-                "{status}"
-            );
-        }
-        assert!(!MetadataError::NotFound("k".into()).is_transient());
-        assert!(MetadataError::TooLarge.is_transient());
     }
 }

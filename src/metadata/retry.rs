@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metadata::backoff::Backoff;
-use crate::metadata::client::{Client, MetadataError};
+use crate::metadata::client::Client;
+use crate::metadata::error::MetadataError;
 
 /// Ends a watch or a retry from another thread. Clones are the same switch; it cannot be taken back.
 #[derive(Clone, Debug, Default)]

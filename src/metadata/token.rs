@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::metadata::client::{Client, MetadataError, Query};
+use crate::metadata::client::Client;
+use crate::metadata::error::MetadataError;
+use crate::metadata::question::Query;
 
 /// An access token. It is never shown: not in a log, not by `{:?}`.
 #[derive(Clone, PartialEq, Eq)]

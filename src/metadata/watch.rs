@@ -6,8 +6,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::metadata::backoff::Backoff;
-use crate::metadata::client::{self, Answer, Client, Etag, MetadataError, Query};
+use crate::metadata::client::Client;
 use crate::metadata::document::Document;
+use crate::metadata::error::MetadataError;
+use crate::metadata::question::{Answer, Etag, Query};
 use crate::metadata::retry::Outage;
 
 pub use crate::metadata::retry::Stop;
@@ -104,7 +106,7 @@ impl Watcher {
     ///
     /// A handler that fails is logged, and gets the newest document again after a wait.
     pub fn run<E: fmt::Display>(&self, handler: impl FnMut(&Update<Document>) -> Result<(), E>) {
-        self.run_with(client::document, handler);
+        self.run_with(Answer::document, handler);
     }
 
     /// The same for any key: `decode` reads the answer, and an answer that it cannot read is a failed attempt.

@@ -4,15 +4,15 @@
 //! For a user namespace, where the kernel refuses that overlay and the machine's files belong to an id that is not mapped
 //! so that root could not change them, and for a root directory that is too many overlays deep already.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 use rustix::mount::MountFlags;
 
-use super::root::{Construction, OWN};
-use crate::system::files::{Attributes, Directory};
+use super::root::{Construction, OWN, STAGING};
+use crate::system::files::{self, Attributes, Directory};
 use crate::system::mounts;
 
 /// What is not shown as it is on the machine, besides [`OWN`].
@@ -31,7 +31,13 @@ const VAR: [(&str, u32); 9] = [
     ("/var/tmp", 0o1777),
 ];
 
-/// The largest file of `/etc` that is copied, in bytes.
+/// sudo and its modules, which work only when they are root's: here those of most distributions.
+const SUDO: [&str; 3] = ["/usr/bin/sudo", "/usr/lib/sudo", "/usr/libexec/sudo"];
+
+/// The rules of sudo where the machine's cannot be read: the same as on most distributions.
+const SUDOERS: &[u8] = b"root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n";
+
+/// The largest file that is copied, in bytes.
 const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How deep directories below `/etc` are copied.
@@ -73,7 +79,11 @@ pub(super) fn populate(construction: &Construction) -> io::Result<()> {
     var.create_link(OsStr::new("lock"), Path::new("/run/lock"))?;
     let etc = construction.directory(Path::new("/etc"))?;
     copy(&Directory::open(Path::new("/etc"))?, &etc, DEPTH)?;
-    restore_shadows(&etc)
+    restore_shadows(&etc)?;
+    if construction.mapped {
+        restore_sudo(construction, &etc)?;
+    }
+    Ok(())
 }
 
 /// Copies a directory as far as it can be read: what is closed to the caller is left out.
@@ -118,6 +128,34 @@ fn restore_shadows(etc: &Directory) -> io::Result<()> {
             let attributes = Attributes::mode(0o640);
             etc.replace(OsStr::new(shadow), lines.as_bytes(), &attributes)?;
         }
+    }
+    Ok(())
+}
+
+/// Gives the sandbox a sudo that is root's: in a user namespace the machine's belongs to an id that is not mapped.
+///
+/// Where an ordinary user cannot read it, there is none that works.
+fn restore_sudo(construction: &Construction, etc: &Directory) -> io::Result<()> {
+    // In memory of its own, because it is the one place where a program may have more rights than its caller.
+    let place = Path::new(STAGING).join("sudo");
+    files::create_directories(&place, 0o755)?;
+    mounts::mount("tmpfs", &place, MountFlags::NODEV, "size=64m,mode=755")?;
+    let own = Directory::open(&place)?;
+    for (number, path) in SUDO.iter().map(Path::new).enumerate() {
+        let name = OsString::from(number.to_string());
+        if path.is_dir() {
+            let (directory, _) = own.open_or_create_directory(&name, 0o755)?;
+            copy(&Directory::open(path)?, &directory, DEPTH)?;
+        } else if let Ok(Some(program)) = files::read(path, LIMIT) {
+            own.replace(&name, &program, &Attributes::mode(0o4755).owned_by(0, 0))?;
+        } else {
+            continue;
+        }
+        mounts::bind(&place.join(&name), &construction.path(path))?;
+    }
+    etc.open_or_create_directory(OsStr::new("sudoers.d"), 0o750)?;
+    if etc.status_of(OsStr::new("sudoers"))?.is_none() {
+        etc.replace(OsStr::new("sudoers"), SUDOERS, &Attributes::mode(0o440))?;
     }
     Ok(())
 }

@@ -14,6 +14,9 @@
 //!    the network ([`network`]), gives its capabilities up, and reaps;
 //! 4. the command.
 //!
+//! What it does not keep from the command: memory and processor time (a quarter of the memory for each of its file
+//! systems), and the caller's terminal, into which a program can type on old kernels (`TIOCSTI`).
+//!
 //! Without root the namespaces belong to a user namespace with subordinate ids ([`mapping`]). The kernel refuses an
 //! overlay on the whole root there, so `/etc` is a copy, `/home` and `/var` are empty, and the rest is shown read-only
 //! ([`copies`]).

@@ -15,7 +15,7 @@ use crate::system::files::Directory;
 use crate::system::mounts::{self, Mount};
 
 /// Where the new root is put together.
-const STAGING: &str = "/run";
+pub(super) const STAGING: &str = "/run";
 
 /// How much memory the written files of a sandbox may take.
 const SIZE: &str = "size=25%,mode=755";

@@ -64,7 +64,16 @@ impl std::fmt::Display for Holder {
 /// A lock that is held until it is dropped. The file is left in place.
 #[derive(Debug)]
 pub struct FileLock {
-    _fd: OwnedFd,
+    fd: OwnedFd,
+}
+
+impl Drop for FileLock {
+    /// Unlocks, which closing alone does not do at once: a process that another thread has just forked has a copy of the
+    /// descriptor until it executes its program.
+    fn drop(&mut self) {
+        // It cannot fail on a descriptor that is locked, and closing follows.
+        let _ = fs::flock(&self.fd, FlockOperation::Unlock);
+    }
 }
 
 impl FileLock {
@@ -84,7 +93,7 @@ impl FileLock {
                 continue;
             };
             match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _fd: fd }),
+                Ok(()) => return Ok(Self { fd }),
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed(error.into())),
             }
@@ -194,10 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_the_descriptor_in_a_forked_process_does_not_hold_it() {
+        let directory = directory();
+        let path = directory.path().join("x.lock");
+        let lock = FileLock::try_take(&path).unwrap();
+        let copy = lock.fd.try_clone().unwrap();
+        drop(lock);
+        drop(FileLock::try_take(&path).unwrap());
+        drop(copy);
+    }
+
+    #[test]
     fn what_is_no_lock_file_of_ours_is_replaced() {
         let directory = directory();
         let path = directory.path().join("x.lock");
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        fs::symlink("/etc/passwd", &path).unwrap();
         drop(FileLock::try_take(&path).unwrap());
         assert!(path.symlink_metadata().unwrap().is_file());
         assert!(Path::new("/etc/passwd").metadata().unwrap().len() > 0);

@@ -6,8 +6,10 @@
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
+
+use super::files;
 
 /// The largest answer of the name service that is accepted, in bytes: a group may have thousands of members.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
@@ -48,6 +50,16 @@ pub fn user(name: &str) -> io::Result<Option<User>> {
     lookup(|buffer| getpwnam(&name, &mut entry, buffer).map(|found| found.then(|| to_user(&entry))))
 }
 
+/// Whether any account has this user id.
+///
+/// # Errors
+/// The name service could not be asked.
+pub fn is_used(uid: u32) -> io::Result<bool> {
+    let mut entry = empty_passwd();
+    lookup(|buffer| getpwuid(uid, &mut entry, buffer).map(|found| found.then_some(())))
+        .map(|found| found.is_some())
+}
+
 /// Looks up a group; `None` when every source was asked and none knows the name.
 ///
 /// # Errors
@@ -60,21 +72,11 @@ pub fn group(name: &str) -> io::Result<Option<Group>> {
     })
 }
 
-/// Whether some source of the name service has a user with this id.
+/// Whether any group has this id.
 ///
 /// # Errors
 /// The name service could not be asked.
-pub fn has_user_id(uid: u32) -> io::Result<bool> {
-    let mut entry = empty_passwd();
-    let found = lookup(|buffer| Ok(getpwuid(uid, &mut entry, buffer)?.then_some(())))?;
-    Ok(found.is_some())
-}
-
-/// Whether some source of the name service has a group with this id.
-///
-/// # Errors
-/// The name service could not be asked.
-pub fn has_group_id(gid: u32) -> io::Result<bool> {
+pub fn is_group_used(gid: u32) -> io::Result<bool> {
     let mut entry = empty_group();
     let found = lookup(|buffer| Ok(getgrgid(gid, &mut entry, buffer)?.then_some(())))?;
     Ok(found.is_some())
@@ -92,13 +94,49 @@ fn lookup<T>(
             {
                 buffer.resize(buffer.len() * 4, 0);
             }
-            // What "no such entry" looks like differs between sources: getpwnam_r(3), "ERRORS".
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
-                return Ok(None);
-            }
+            // glibc answers "not found" without an error number, unless the last source could not be asked. Where all
+            // sources are this machine's own there is nobody to ask, so that is "not found" as well.
+            Err(_) if only_local_sources() => return Ok(None),
             result => return result,
         }
     }
+}
+
+/// Sources of nsswitch.conf(5) that need nobody else: what they do not know now, they will not know in a minute.
+const LOCAL_SOURCES: [&str; 9] = [
+    "files",
+    "compat",
+    "db",
+    "systemd",
+    "altfiles",
+    "extrausers",
+    "mymachines",
+    "oslogin",
+    "cache_oslogin",
+];
+
+/// Whether users come from this machine alone. Without the file glibc asks the local files.
+fn only_local_sources() -> bool {
+    let file = files::read(Path::new("/etc/nsswitch.conf"), 1024 * 1024)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    passwd_sources(&String::from_utf8_lossy(&file)).all(|source| LOCAL_SOURCES.contains(&source))
+}
+
+/// The sources of the `passwd` line, without the actions in brackets.
+fn passwd_sources(nsswitch: &str) -> impl Iterator<Item = &str> {
+    let line = nsswitch
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("passwd:"))
+        .unwrap_or_default();
+    let line = line.split('#').next().unwrap_or_default();
+    let mut in_action = false;
+    line.split_whitespace().filter(move |word| {
+        let is_action = in_action || word.starts_with('[');
+        in_action = is_action && !word.ends_with(']');
+        !is_action
+    })
 }
 
 fn c_string(name: &str) -> io::Result<CString> {
@@ -155,17 +193,17 @@ fn getpwnam(
     }
 }
 
-/// getgrnam_r(3): fills `entry`, whose strings live in `buffer`; whether the name is known.
+/// getpwuid_r(3): fills `entry`, whose strings live in `buffer`; whether the id is known.
 #[expect(
     unsafe_code,
     reason = "the C library's name service has no safe interface"
 )]
-fn getgrnam(name: &CStr, entry: &mut libc::group, buffer: &mut [libc::c_char]) -> io::Result<bool> {
+fn getpwuid(uid: u32, entry: &mut libc::passwd, buffer: &mut [libc::c_char]) -> io::Result<bool> {
     let mut result = ptr::null_mut();
-    // SAFETY: the name is NUL-terminated, `entry` and `result` are writable, and the buffer's length is its own.
+    // SAFETY: `entry` and `result` are writable, and the buffer's length is its own.
     let status = unsafe {
-        libc::getgrnam_r(
-            name.as_ptr(),
+        libc::getpwuid_r(
+            uid,
             entry,
             buffer.as_mut_ptr(),
             buffer.len(),
@@ -179,17 +217,17 @@ fn getgrnam(name: &CStr, entry: &mut libc::group, buffer: &mut [libc::c_char]) -
     }
 }
 
-/// getpwuid_r(3): fills `entry`, whose strings live in `buffer`; whether the id is known.
+/// getgrnam_r(3): fills `entry`, whose strings live in `buffer`; whether the name is known.
 #[expect(
     unsafe_code,
     reason = "the C library's name service has no safe interface"
 )]
-fn getpwuid(uid: u32, entry: &mut libc::passwd, buffer: &mut [libc::c_char]) -> io::Result<bool> {
+fn getgrnam(name: &CStr, entry: &mut libc::group, buffer: &mut [libc::c_char]) -> io::Result<bool> {
     let mut result = ptr::null_mut();
-    // SAFETY: `entry` and `result` are writable, and the buffer's length is its own.
+    // SAFETY: the name is NUL-terminated, `entry` and `result` are writable, and the buffer's length is its own.
     let status = unsafe {
-        libc::getpwuid_r(
-            uid,
+        libc::getgrnam_r(
+            name.as_ptr(),
             entry,
             buffer.as_mut_ptr(),
             buffer.len(),
@@ -295,8 +333,32 @@ mod tests {
         assert_eq!(user("no-such-user-here").unwrap(), None);
         assert_eq!(group("root").unwrap().unwrap().gid, 0);
         assert_eq!(group("no-such-group-here").unwrap(), None);
-        assert!(has_user_id(0).unwrap() && has_group_id(0).unwrap());
-        assert!(!has_user_id(987_654_321).unwrap() && !has_group_id(987_654_321).unwrap());
+        assert!(is_used(0).unwrap() && is_group_used(0).unwrap());
+        assert!(!is_used(987_654_321).unwrap() && !is_group_used(987_654_321).unwrap());
+    }
+
+    #[test]
+    fn ids_in_use_are_told_from_free_ones() {
+        assert!(is_used(0).unwrap());
+        assert!(!is_used(4_000_000_000).unwrap());
+    }
+
+    #[test]
+    fn the_sources_of_users_are_read_without_their_actions() {
+        for (file, expected) in [
+            ("passwd: files systemd\n", vec!["files", "systemd"]),
+            (
+                "group: x\n  passwd:\tfiles [NOTFOUND=return success=continue] sss # ldap\n",
+                vec!["files", "sss"],
+            ),
+            ("", vec![]),
+        ] {
+            assert_eq!(
+                passwd_sources(file).collect::<Vec<_>>(),
+                expected,
+                "{file:?}"
+            );
+        }
     }
 
     #[test]

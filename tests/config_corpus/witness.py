@@ -8,6 +8,9 @@ texts are UTF-8 in hexadecimal, so that nothing in them needs quoting:
     option NAME RAW VALUE   VALUE is "!" when it cannot be expanded
     end
 
+With the argument "rewrite" it answers each frame with one line instead, the file as Python writes it again, or "!" when
+it does not accept it; with "wrap", with the text as Python wraps it into a header, lines of 70 characters behind "# ".
+
 Where Python refuses a file, the refusal is worked around as our reader promises to: the mark at the start and bytes that
 are not UTF-8 are replaced, lines above the first section and bad lines are left out, repetitions are accepted. Runs on
 python3-minimal; json is not in it.
@@ -17,6 +20,7 @@ import configparser
 import io
 import re
 import sys
+import textwrap
 
 # Up to Python 3.10 a header ended at the first bracket; since then it ends at the last one of the line.
 FIRST_BRACKET = re.compile(r"\[(?P<header>[^]]+)\]")
@@ -95,13 +99,30 @@ def answer(data):
     yield "end"
 
 
+def rewrite(data):
+    if not accepts(data):
+        yield "!"
+        return
+    made = parser(True)
+    made.read_file(line + "\n" for line in text_lines(data.decode("utf-8")))
+    written = io.StringIO()
+    made.write(written)
+    yield word(written.getvalue())
+
+
+def wrap(data):
+    lines = textwrap.wrap(data.decode("utf-8"), width=70, break_on_hyphens=False)
+    yield word("".join("# " + line + "\n" for line in lines))
+
+
 def main():
     source = sys.stdin.buffer
+    mode = {"rewrite": rewrite, "wrap": wrap}.get(sys.argv[1] if sys.argv[1:] else "", answer)
     while True:
         length = source.readline()
         if not length:
             return
-        for line in answer(source.read(int(length))):
+        for line in mode(source.read(int(length))):
             sys.stdout.write(line + "\n")
 
 

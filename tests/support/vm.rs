@@ -1,5 +1,6 @@
 //! A machine of Compute Engine inside the sandbox: the metadata server on its real address, and the agent.
 
+use std::cell::Cell;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) const KEY: &str =
 /// The metadata server.
 pub(crate) struct Vm {
     pub(crate) live: Live,
+    marks: Cell<u32>,
     _server: Server,
 }
 
@@ -29,6 +31,7 @@ impl Vm {
         let server = Server::start(listener, &live).unwrap();
         Self {
             live,
+            marks: Cell::new(0),
             _server: server,
         }
     }
@@ -49,7 +52,11 @@ impl Vm {
     }
 
     /// Waits until every manager of this agent has made a pass over the present metadata, and returns its log.
+    ///
+    /// The metadata gets a mark first, so that a pass over the same values at an earlier time is not taken for it.
     pub(crate) fn settled(&self, agent: &Daemon) -> String {
+        self.marks.set(self.marks.get() + 1);
+        self.set("instance/description", self.marks.get().to_string());
         let etag = self.live.read(|store| store.etag(&[])).unwrap();
         let pass = |manager: &str| format!("Pass of {manager} for etag {etag}:");
         let done = || {

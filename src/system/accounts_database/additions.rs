@@ -64,7 +64,9 @@ pub(super) fn additions<'a>(
     let (present, groups) = (passwd.by_name()?, tables.lines(Table::Group)?.by_name()?);
     for name in users.iter().flat_map(|user| &user.groups) {
         if !groups.contains_key(name.as_bytes()) {
-            return Err(Unsuitable::new(format!("the group {name} is not in /etc/group")));
+            return Err(Unsuitable::new(format!(
+                "the group {name} is not in /etc/group"
+            )));
         }
     }
     let mut ids = Ids::new(passwd, tables.lines(Table::Group)?, defaults)?;
@@ -72,9 +74,8 @@ pub(super) fn additions<'a>(
     let mut added = Vec::new();
     for user in users {
         let own_group = groups.get(user.name.as_bytes()).copied();
-        let leftover = own_group.filter(|fields| {
-            resumed.contains(&user.name) && ids.is_leftover(fields, defaults)
-        });
+        let leftover = own_group
+            .filter(|fields| resumed.contains(&user.name) && ids.is_leftover(fields, defaults));
         let group_is_taken = match (own_group, leftover) {
             (Some(_), Some(_)) => false,
             (Some(_), None) => true,
@@ -89,7 +90,15 @@ pub(super) fn additions<'a>(
             Some(fields) => passwd.number(fields[2])?,
             None => ids.next_gid(uid, &mut ask)?,
         };
-        added.push((user, Addition { name: &user.name, uid, gid, has_group: leftover.is_some() }));
+        added.push((
+            user,
+            Addition {
+                name: &user.name,
+                uid,
+                gid,
+                has_group: leftover.is_some(),
+            },
+        ));
     }
     let accounts = added.iter().map(|(user, addition)| {
         let account = Account {
@@ -99,7 +108,11 @@ pub(super) fn additions<'a>(
         };
         (user.name.clone(), account)
     });
-    Ok(Additions { accounts: accounts.collect(), files: tables.with(&added, defaults, day)?, left })
+    Ok(Additions {
+        accounts: accounts.collect(),
+        files: tables.with(&added, defaults, day)?,
+        left,
+    })
 }
 
 impl<'a> Tables<'a> {
@@ -119,7 +132,10 @@ impl<'a> Tables<'a> {
         let mut members: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
         for (user, _) in added {
             for group in &user.groups {
-                members.entry(group.as_bytes()).or_default().push(user.name.as_bytes());
+                members
+                    .entry(group.as_bytes())
+                    .or_default()
+                    .push(user.name.as_bytes());
             }
         }
         let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
@@ -129,11 +145,21 @@ impl<'a> Tables<'a> {
                 continue;
             };
             let text = match table {
-                Table::Subuid => lines.format(&no_lines, &no_members, &ranges(lines, added, defaults.subordinate_uids)?),
-                Table::Subgid => lines.format(&no_lines, &no_members, &ranges(lines, added, defaults.subordinate_gids)?),
+                Table::Subuid => lines.format(
+                    &no_lines,
+                    &no_members,
+                    &ranges(lines, added, defaults.subordinate_uids)?,
+                ),
+                Table::Subgid => lines.format(
+                    &no_lines,
+                    &no_members,
+                    &ranges(lines, added, defaults.subordinate_gids)?,
+                ),
                 Table::Group => {
                     let new = added.iter().filter(|(_, addition)| !addition.has_group);
-                    let new = new.map(|(_, addition)| format!("{}:x:{}:", addition.name, addition.gid).into_bytes());
+                    let new = new.map(|(_, addition)| {
+                        format!("{}:x:{}:", addition.name, addition.gid).into_bytes()
+                    });
                     lines.format(&no_lines, &members, &new.collect::<Vec<_>>())
                 }
                 Table::Gshadow => {
@@ -142,7 +168,9 @@ impl<'a> Tables<'a> {
                     lines.format(&old, &members, &new)
                 }
                 Table::Shadow => {
-                    let line = |addition: &Addition<'_>| format!("{}:*:{day}:{}:", addition.name, defaults.ageing);
+                    let line = |addition: &Addition<'_>| {
+                        format!("{}:*:{day}:{}:", addition.name, defaults.ageing)
+                    };
                     let (old, new) = split(lines, added, line)?;
                     lines.format(&old, &no_members, &new)
                 }
@@ -150,9 +178,19 @@ impl<'a> Tables<'a> {
                     let line = |(user, addition): &(&NewUser, Addition<'_>)| {
                         let home = defaults.homes.join(addition.name);
                         let (uid, gid) = (addition.uid, addition.gid);
-                        format!("{}:x:{uid}:{gid}::{}:{}", addition.name, home.display(), user.shell).into_bytes()
+                        format!(
+                            "{}:x:{uid}:{gid}::{}:{}",
+                            addition.name,
+                            home.display(),
+                            user.shell
+                        )
+                        .into_bytes()
                     };
-                    lines.format(&no_lines, &no_members, &added.iter().map(line).collect::<Vec<_>>())
+                    lines.format(
+                        &no_lines,
+                        &no_members,
+                        &added.iter().map(line).collect::<Vec<_>>(),
+                    )
                 }
             };
             files.push((table, text));
@@ -193,7 +231,10 @@ fn ranges(
     }
     let present = lines.ranges()?;
     let owners: BTreeSet<&[u8]> = present.iter().map(|range| range.0).collect();
-    let mut taken: Vec<(u64, u64)> = present.iter().map(|(_, first, count)| (*first, *count)).collect();
+    let mut taken: Vec<(u64, u64)> = present
+        .iter()
+        .map(|(_, first, count)| (*first, *count))
+        .collect();
     taken.sort_unstable();
     let (mut low, mut taken) = (given.first, taken.into_iter().peekable());
     let mut text = Vec::new();
@@ -241,12 +282,17 @@ impl Ids {
 
     /// Whether a group of a new user's name is what an interrupted run left: nobody's, and of an ordinary id.
     fn is_leftover(&self, group: &[&[u8]], defaults: &Defaults) -> bool {
-        let gid = std::str::from_utf8(group[2]).ok().and_then(|gid| gid.parse().ok());
+        let gid = std::str::from_utf8(group[2])
+            .ok()
+            .and_then(|gid| gid.parse().ok());
         gid.is_some_and(|gid| defaults.gids.contains(&gid) && !self.primary.contains(&gid))
             && list(group[3]).next().is_none()
     }
 
-    fn next_uid(&mut self, ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>) -> Result<u32, Unsuitable> {
+    fn next_uid(
+        &mut self,
+        ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
+    ) -> Result<u32, Unsuitable> {
         for uid in self.next_uids.by_ref() {
             if !self.uids.contains(&uid) && !ask(Question::Uid(uid)).map_err(unasked)? {
                 self.uids.insert(uid);
@@ -257,7 +303,11 @@ impl Ids {
     }
 
     /// The id of a user's own group: the user's where that is free.
-    fn next_gid(&mut self, uid: u32, ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>) -> Result<u32, Unsuitable> {
+    fn next_gid(
+        &mut self,
+        uid: u32,
+        ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
+    ) -> Result<u32, Unsuitable> {
         let preferred = self.allowed_gids.contains(&uid).then_some(uid);
         if let Some(gid) = preferred
             && self.gids.insert(gid)
@@ -275,7 +325,10 @@ impl Ids {
 }
 
 /// The ids above the highest in use, then those below it.
-fn candidates(used: &BTreeSet<u32>, allowed: &std::ops::RangeInclusive<u32>) -> Box<dyn Iterator<Item = u32>> {
+fn candidates(
+    used: &BTreeSet<u32>,
+    allowed: &std::ops::RangeInclusive<u32>,
+) -> Box<dyn Iterator<Item = u32>> {
     let (first, last) = (*allowed.start(), *allowed.end());
     match used.range(allowed.clone()).next_back() {
         Some(highest) => Box::new((highest + 1..=last).chain(first..=*highest)),

@@ -69,10 +69,14 @@ impl Defaults {
             }
         }
         if login.text("USERGROUPS_ENAB") != Some("yes") {
-            return Err(Unsuitable::new("USERGROUPS_ENAB of /etc/login.defs is not yes"));
+            return Err(Unsuitable::new(
+                "USERGROUPS_ENAB of /etc/login.defs is not yes",
+            ));
         }
         if !answer("EXPIRE").is_empty() {
-            return Err(Unsuitable::new("useradd -D says EXPIRE, which is for useradd only"));
+            return Err(Unsuitable::new(
+                "useradd -D says EXPIRE, which is for useradd only",
+            ));
         }
         let inactive = match answer("INACTIVE") {
             "" | "-1" => String::new(),
@@ -115,7 +119,8 @@ impl Login {
     }
 
     fn number(&self, key: &str, default: u64) -> Result<u64, Unsuitable> {
-        self.text(key).map_or(Ok(default), |value| number(key, value))
+        self.text(key)
+            .map_or(Ok(default), |value| number(key, value))
     }
 
     /// A field of shadow(5): absent and -1 are an empty one.
@@ -127,9 +132,12 @@ impl Login {
     }
 
     fn ids(&self, first: &str, last: &str) -> Result<RangeInclusive<u32>, Unsuitable> {
-        let range = narrow(first, self.number(first, 1000)?)?..=narrow(last, self.number(last, 60_000)?)?;
+        let range =
+            narrow(first, self.number(first, 1000)?)?..=narrow(last, self.number(last, 60_000)?)?;
         if range.is_empty() || *range.start() == 0 {
-            return Err(Unsuitable::new(format!("{first} and {last} of /etc/login.defs leave no ids")));
+            return Err(Unsuitable::new(format!(
+                "{first} and {last} of /etc/login.defs leave no ids"
+            )));
         }
         Ok(range)
     }
@@ -142,7 +150,9 @@ impl Login {
         };
         let in_order = given.first <= given.last && given.last <= u64::from(u32::MAX);
         if given.count > 0 && !in_order {
-            return Err(Unsuitable::new(format!("SUB_{kind}_MIN and SUB_{kind}_MAX are not in order")));
+            return Err(Unsuitable::new(format!(
+                "SUB_{kind}_MIN and SUB_{kind}_MAX are not in order"
+            )));
         }
         Ok(given)
     }
@@ -150,11 +160,13 @@ impl Login {
     fn mailboxes(&self, create: &str) -> Result<Option<PathBuf>, Unsuitable> {
         match create {
             "" | "no" => Ok(None),
-            "yes" if self.text("MAIL_FILE").is_some() => {
-                Err(Unsuitable::new("MAIL_FILE of /etc/login.defs is for useradd only"))
-            }
+            "yes" if self.text("MAIL_FILE").is_some() => Err(Unsuitable::new(
+                "MAIL_FILE of /etc/login.defs is for useradd only",
+            )),
             "yes" => absolute("MAIL_DIR", self.text("MAIL_DIR").unwrap_or("/var/mail")).map(Some),
-            _ => Err(Unsuitable::new("useradd -D says neither yes nor no for CREATE_MAIL_SPOOL")),
+            _ => Err(Unsuitable::new(
+                "useradd -D says neither yes nor no for CREATE_MAIL_SPOOL",
+            )),
         }
     }
 }
@@ -218,13 +230,21 @@ mod tests {
         let debian = "# a remark\nUMASK\t\t022\nPASS_MAX_DAYS\t99999\nPASS_MIN_DAYS\t0\nPASS_WARN_AGE\t7\n\
                       UID_MIN\t\t\t 1000\nUSERGROUPS_ENAB yes\nMAIL_DIR        /var/mail\n";
         let defaults = Defaults::parse(debian, USERADD).unwrap();
-        assert_eq!((defaults.uids, defaults.gids), (1000..=60_000, 1000..=60_000));
-        assert_eq!((defaults.home_mode, defaults.ageing.as_str()), (0o755, "0:99999:7::"));
+        assert_eq!(
+            (defaults.uids, defaults.gids),
+            (1000..=60_000, 1000..=60_000)
+        );
+        assert_eq!(
+            (defaults.home_mode, defaults.ageing.as_str()),
+            (0o755, "0:99999:7::")
+        );
         assert_eq!(defaults.mailboxes, None);
         assert_eq!(defaults.subordinate_uids.count, 65_536);
         let enterprise = "UMASK 022\nHOME_MODE 0700\nUSERGROUPS_ENAB yes\nMAIL_DIR /var/spool/mail\nUID_MIN 5000\n\
                           UID_MAX 0x2000\nSUB_UID_COUNT 0\n";
-        let answer = USERADD.replace("SPOOL=no", "SPOOL=yes").replace("INACTIVE=-1", "INACTIVE=30");
+        let answer = USERADD
+            .replace("SPOOL=no", "SPOOL=yes")
+            .replace("INACTIVE=-1", "INACTIVE=30");
         let defaults = Defaults::parse(enterprise, &answer).unwrap();
         assert_eq!((defaults.uids, defaults.home_mode), (5000..=8192, 0o700));
         assert_eq!(defaults.ageing, ":::30:");
@@ -251,7 +271,10 @@ mod tests {
             (enabled, &USERADD.replace("HOME=/home", "HOME=home")),
             (enabled, &USERADD.replace("SPOOL=no", "SPOOL=maybe")),
         ] {
-            assert!(Defaults::parse(login, useradd).is_err(), "{login:?} {useradd:?}");
+            assert!(
+                Defaults::parse(login, useradd).is_err(),
+                "{login:?} {useradd:?}"
+            );
         }
     }
 }

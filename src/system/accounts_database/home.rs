@@ -65,7 +65,12 @@ impl Skeleton {
     ///
     /// # Errors
     /// Those of the system calls, for this home only.
-    pub(super) fn make_home(&self, homes: &Directory, account: &Account, mode: u32) -> io::Result<()> {
+    pub(super) fn make_home(
+        &self,
+        homes: &Directory,
+        account: &Account,
+        mode: u32,
+    ) -> io::Result<()> {
         let name = account.home.file_name().unwrap_or_default();
         match fs::mkdirat(homes, name, Mode::empty()) {
             Ok(()) => {}
@@ -84,13 +89,21 @@ impl Skeleton {
 
 /// Whether this is a home whose making was cut short.
 fn is_incomplete(status: Stat) -> bool {
-    FileType::from_raw_mode(status.st_mode).is_dir() && status.st_uid == 0 && status.st_mode & 0o7777 == 0
+    FileType::from_raw_mode(status.st_mode).is_dir()
+        && status.st_uid == 0
+        && status.st_mode & 0o7777 == 0
 }
 
-fn read_entries(directory: &Directory, skeleton: &Path, room: &mut usize) -> io::Result<Vec<Entry>> {
+fn read_entries(
+    directory: &Directory,
+    skeleton: &Path,
+    room: &mut usize,
+) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for name in directory.names()? {
-        *room = room.checked_sub(1).ok_or_else(|| io::Error::other("too many entries"))?;
+        *room = room
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other("too many entries"))?;
         let odd = |what: &str| io::Error::other(format!("{what} ({})", name.to_string_lossy()));
         let status = directory.status_of(&name)?.ok_or(io::ErrorKind::NotFound)?;
         let kind = match FileType::from_raw_mode(status.st_mode) {
@@ -100,7 +113,11 @@ fn read_entries(directory: &Directory, skeleton: &Path, room: &mut usize) -> io:
             }
             FileType::Directory => {
                 has_no_attributes(directory, &name)?;
-                EntryKind::Directory(read_entries(&directory.open_directory(&name)?, skeleton, room)?)
+                EntryKind::Directory(read_entries(
+                    &directory.open_directory(&name)?,
+                    skeleton,
+                    room,
+                )?)
             }
             FileType::Symlink => {
                 let target = directory.read_link(&name)?;
@@ -111,7 +128,12 @@ fn read_entries(directory: &Directory, skeleton: &Path, room: &mut usize) -> io:
             }
             _ => return Err(odd("neither a file nor a directory nor a link")),
         };
-        entries.push(Entry { mode: status.st_mode & 0o7777, times: times(&status), kind, name });
+        entries.push(Entry {
+            mode: status.st_mode & 0o7777,
+            times: times(&status),
+            kind,
+            name,
+        });
     }
     Ok(entries)
 }
@@ -123,7 +145,10 @@ fn has_no_attributes(directory: &Directory, name: &OsStr) -> io::Result<()> {
     let mut names = Vec::with_capacity(4096);
     match fs::flistxattr(&fd, rustix::buffer::spare_capacity(&mut names)) {
         Ok(0) | Err(Errno::NOTSUP) => Ok(()),
-        Ok(_) => Err(io::Error::other(format!("{} has extended attributes", name.to_string_lossy()))),
+        Ok(_) => Err(io::Error::other(format!(
+            "{} has extended attributes",
+            name.to_string_lossy()
+        ))),
         Err(error) => Err(error.into()),
     }
 }
@@ -155,8 +180,19 @@ fn fill(directory: &Directory, entries: &[Entry], uid: Uid, gid: Gid) -> io::Res
             EntryKind::Link(target) => {
                 directory.remove(&entry.name)?;
                 directory.create_link(&entry.name, target)?;
-                fs::chownat(directory, &entry.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-                fs::utimensat(directory, &entry.name, &entry.times, AtFlags::SYMLINK_NOFOLLOW)?;
+                fs::chownat(
+                    directory,
+                    &entry.name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
+                fs::utimensat(
+                    directory,
+                    &entry.name,
+                    &entry.times,
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
         }
     }
@@ -186,7 +222,13 @@ fn finish(fd: impl AsFd, entry: &Entry, uid: Uid, gid: Gid) -> io::Result<()> {
 
 /// Makes an empty mailbox. One that is there is left alone, and without one mail makes it: useradd takes neither for a
 /// failure, and so there is none.
-pub(super) fn make_mailbox(mailboxes: &Path, name: &str, uid: u32, mail_group: Option<u32>, own_group: u32) {
+pub(super) fn make_mailbox(
+    mailboxes: &Path,
+    name: &str,
+    uid: u32,
+    mail_group: Option<u32>,
+    own_group: u32,
+) {
     let Ok(directory) = Directory::open(mailboxes) else {
         return;
     };

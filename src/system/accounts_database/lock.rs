@@ -80,7 +80,10 @@ impl PasswordLock {
             let name = format!("{}.lock", table.file());
             if let Some(pid) = living_holder(etc, &name) {
                 let path = etc.path().join(name);
-                return Ok(Err(LockError::Held { path, holder: Holder::process(pid) }));
+                return Ok(Err(LockError::Held {
+                    path,
+                    holder: Holder::process(pid),
+                }));
             }
         }
         Ok(Ok(Self { _fd: fd }))
@@ -96,5 +99,8 @@ fn living_holder(etc: &Directory, name: &str) -> Option<u32> {
     };
     let text = String::from_utf8_lossy(&contents);
     let pid: u32 = text.trim_end_matches(['\0', '\n']).parse().ok()?;
-    Path::new("/proc").join(pid.to_string()).exists().then_some(pid)
+    Path::new("/proc")
+        .join(pid.to_string())
+        .exists()
+        .then_some(pid)
 }

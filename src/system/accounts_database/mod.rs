@@ -154,9 +154,15 @@ impl AccountsDatabase {
         resumed: &BTreeSet<String>,
         day: i64,
     ) -> Result<Created, CreateError> {
-        users.iter().try_for_each(|user| suitability::check_shell(&user.shell))?;
+        users
+            .iter()
+            .try_for_each(|user| suitability::check_shell(&user.shell))?;
         let failed = |path: PathBuf| {
-            move |source| CreateError::Failed { path, begun: false, source }
+            move |source| CreateError::Failed {
+                path,
+                begun: false,
+                source,
+            }
         };
         let etc = Directory::open(Path::new(ETC)).map_err(failed(ETC.into()))?;
         let lock = PasswordLock::take(&etc, PATIENCE)?;
@@ -182,7 +188,10 @@ impl AccountsDatabase {
         if !additions.accounts.is_empty() {
             invalidate_caches();
         }
-        Ok(Created { accounts: additions.accounts, left })
+        Ok(Created {
+            accounts: additions.accounts,
+            left,
+        })
     }
 
     /// Makes the home and the mailbox of a user that [`Self::create`] created, or completes a home that was cut short. A
@@ -195,7 +204,8 @@ impl AccountsDatabase {
         if !is_ours {
             return Ok(());
         }
-        self.skeleton.make_home(&self.homes, account, self.defaults.home_mode)?;
+        self.skeleton
+            .make_home(&self.homes, account, self.defaults.home_mode)?;
         if let Some(mailboxes) = &self.defaults.mailboxes {
             home::make_mailbox(mailboxes, name, account.uid, self.mail_group, account.gid);
         }
@@ -209,15 +219,26 @@ impl AccountsDatabase {
         resumed: &BTreeSet<String>,
         day: i64,
     ) -> Result<Additions, Unsuitable> {
-        let mut tables = Tables { lines: BTreeMap::new() };
+        let mut tables = Tables {
+            lines: BTreeMap::new(),
+        };
         for file in present {
-            tables.lines.insert(file.table, Lines::parse(file.table, &file.bytes)?);
+            tables
+                .lines
+                .insert(file.table, Lines::parse(file.table, &file.bytes)?);
         }
-        additions(&tables, &self.defaults, users, resumed, day, |question| match question {
-            Question::Uid(uid) => users::has_user_id(uid),
-            Question::Gid(gid) => users::has_group_id(gid),
-            Question::Group(name) => Ok(users::group(name)?.is_some()),
-        })
+        additions(
+            &tables,
+            &self.defaults,
+            users,
+            resumed,
+            day,
+            |question| match question {
+                Question::Uid(uid) => users::is_used(uid),
+                Question::Gid(gid) => users::is_group_used(gid),
+                Question::Group(name) => Ok(users::group(name)?.is_some()),
+            },
+        )
     }
 }
 
@@ -225,11 +246,20 @@ fn read_present(etc: &Directory) -> Result<Vec<Present>, CreateError> {
     let mut present = Vec::new();
     for table in Table::ALL {
         let name = table.file();
-        let odd = |what: &str| Unsuitable::new(format!("{}: {what}", etc.path().join(name).display()));
-        let status = etc.status_of(name.as_ref()).map_err(|error| odd(&error.to_string()))?;
-        let bytes = etc.read(name.as_ref(), SIZE_LIMIT).map_err(|error| odd(&error.to_string()))?;
+        let odd =
+            |what: &str| Unsuitable::new(format!("{}: {what}", etc.path().join(name).display()));
+        let status = etc
+            .status_of(name.as_ref())
+            .map_err(|error| odd(&error.to_string()))?;
+        let bytes = etc
+            .read(name.as_ref(), SIZE_LIMIT)
+            .map_err(|error| odd(&error.to_string()))?;
         match (status, bytes) {
-            (Some(status), Some(bytes)) => present.push(Present { table, bytes, status }),
+            (Some(status), Some(bytes)) => present.push(Present {
+                table,
+                bytes,
+                status,
+            }),
             _ if table.is_optional() => {}
             _ => return Err(odd("it is missing").into()),
         }
@@ -238,7 +268,11 @@ fn read_present(etc: &Directory) -> Result<Vec<Present>, CreateError> {
 }
 
 /// Writes the files in their order, each with a backup of what it was before, as shadow's tools do.
-fn write(etc: &Directory, present: &[Present], files: &[(Table, Vec<u8>)]) -> Result<(), CreateError> {
+fn write(
+    etc: &Directory,
+    present: &[Present],
+    files: &[(Table, Vec<u8>)],
+) -> Result<(), CreateError> {
     let mut begun = false;
     for (table, bytes) in files {
         let Some(before) = present.iter().find(|file| file.table == *table) else {
@@ -248,7 +282,11 @@ fn write(etc: &Directory, present: &[Present], files: &[(Table, Vec<u8>)]) -> Re
             continue;
         }
         let replaced = replace(etc, before, bytes);
-        replaced.map_err(|source| CreateError::Failed { path: etc.path().join(table.file()), begun, source })?;
+        replaced.map_err(|source| CreateError::Failed {
+            path: etc.path().join(table.file()),
+            begun,
+            source,
+        })?;
         begun = true;
     }
     Ok(())
@@ -257,9 +295,18 @@ fn write(etc: &Directory, present: &[Present], files: &[(Table, Vec<u8>)]) -> Re
 fn replace(etc: &Directory, before: &Present, bytes: &[u8]) -> io::Result<()> {
     let name = before.table.file();
     let now = etc.status_of(name.as_ref())?;
-    let stamp = |status: &Stat| (status.st_ino, status.st_size, status.st_mtime, status.st_mtime_nsec);
+    let stamp = |status: &Stat| {
+        (
+            status.st_ino,
+            status.st_size,
+            status.st_mtime,
+            status.st_mtime_nsec,
+        )
+    };
     if now.is_none_or(|now| stamp(&now) != stamp(&before.status)) {
-        return Err(io::Error::other("it was changed by something that takes no lock"));
+        return Err(io::Error::other(
+            "it was changed by something that takes no lock",
+        ));
     }
     let backup = format!("{name}-");
     // What a killed process left of its temporary files.

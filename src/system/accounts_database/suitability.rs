@@ -10,11 +10,20 @@ use crate::system::processes::{self, Invocation};
 
 /// Files and directories whose presence changes what useradd does, and how.
 const SIGNS: [(&str, &str); 7] = [
-    ("/sys/fs/selinux/enforce", "SELinux labels are set by useradd"),
+    (
+        "/sys/fs/selinux/enforce",
+        "SELinux labels are set by useradd",
+    ),
     ("/run/auditd.pid", "the audit log records what useradd does"),
     ("/usr/etc/skel", "useradd copies a second skeleton"),
-    ("/usr/etc/login.defs", "useradd has settings in a second place"),
-    ("/etc/login.defs.d", "useradd has settings in a second place"),
+    (
+        "/usr/etc/login.defs",
+        "useradd has settings in a second place",
+    ),
+    (
+        "/etc/login.defs.d",
+        "useradd has settings in a second place",
+    ),
     ("/etc/shadow-maint/useradd-pre.d", "useradd runs hooks"),
     ("/etc/shadow-maint/useradd-post.d", "useradd runs hooks"),
 ];
@@ -30,12 +39,22 @@ pub(super) fn check_machine() -> Result<(), Unsuitable> {
         }
     }
     let switch = read_text("/etc/nsswitch.conf")?;
-    for (database, may_be_missing) in [("passwd", false), ("group", false), ("shadow", true), ("gshadow", true), ("subid", true)] {
+    for (database, may_be_missing) in [
+        ("passwd", false),
+        ("group", false),
+        ("shadow", true),
+        ("gshadow", true),
+        ("subid", true),
+    ] {
         let mut sources = sources(&switch, database);
         let first = sources.next();
         let has_files = first == Some("files") || sources.any(|source| source == "files");
-        if !(has_files || may_be_missing && first.is_none()) || (database == "subid" && first.is_some_and(|first| first != "files")) {
-            return Err(Unsuitable::new(format!("/etc/nsswitch.conf has no files for {database}")));
+        if !(has_files || may_be_missing && first.is_none())
+            || (database == "subid" && first.is_some_and(|first| first != "files"))
+        {
+            return Err(Unsuitable::new(format!(
+                "/etc/nsswitch.conf has no files for {database}"
+            )));
         }
     }
     Ok(())
@@ -48,12 +67,15 @@ fn sources<'a>(switch: &'a str, database: &str) -> impl Iterator<Item = &'a str>
         let (name, sources) = line.split_once(':')?;
         (name.trim() == database).then_some(sources)
     });
-    line.unwrap_or_default().split_whitespace().filter(|word| !word.contains(['[', ']', '=']))
+    line.unwrap_or_default()
+        .split_whitespace()
+        .filter(|word| !word.contains(['[', ']', '=']))
 }
 
 /// The settings for new users, from the real useradd.
 pub(super) fn defaults() -> Result<Defaults, Unsuitable> {
-    let useradd = processes::find("useradd").ok_or_else(|| Unsuitable::new("useradd is not installed"))?;
+    let useradd =
+        processes::find("useradd").ok_or_else(|| Unsuitable::new("useradd is not installed"))?;
     let is_the_systems = ["/usr/sbin/useradd", "/usr/bin/useradd", "/sbin/useradd"]
         .iter()
         .any(|path| useradd == Path::new(path));
@@ -63,7 +85,10 @@ pub(super) fn defaults() -> Result<Defaults, Unsuitable> {
     }
     let answer = processes::run_successfully(&Invocation::new(useradd, ["-D"]));
     let answer = answer.map_err(|error| Unsuitable::new(error.to_string()))?;
-    Defaults::parse(&read_text("/etc/login.defs")?, &String::from_utf8_lossy(&answer.stdout))
+    Defaults::parse(
+        &read_text("/etc/login.defs")?,
+        &String::from_utf8_lossy(&answer.stdout),
+    )
 }
 
 /// Whether a program is a binary and no script that somebody put before it.
@@ -85,7 +110,8 @@ pub(super) fn homes(path: &Path) -> Result<Directory, Unsuitable> {
 
 /// Whether every useradd accepts a name. Which others one accepts differs between distributions, so it is asked.
 pub(super) fn is_plain_name(name: &str) -> bool {
-    let is_character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let is_character =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     (1..=32).contains(&name.len())
         && name.bytes().all(is_character)
         && name.starts_with(|first: char| first == '_' || first.is_ascii_lowercase())
@@ -101,12 +127,22 @@ pub(super) fn check_shell(shell: &str) -> Result<(), Unsuitable> {
 }
 
 /// Checks that no record of earlier logins would have to be cleared.
-pub(super) fn check_login_records<'a>(accounts: impl Iterator<Item = &'a Account>) -> Result<(), Unsuitable> {
-    let lowest = accounts.map(|account| account.uid).min().unwrap_or_default();
+pub(super) fn check_login_records<'a>(
+    accounts: impl Iterator<Item = &'a Account>,
+) -> Result<(), Unsuitable> {
+    let lowest = accounts
+        .map(|account| account.uid)
+        .min()
+        .unwrap_or_default();
     for (path, record) in LOGIN_RECORDS {
-        let size = Path::new(path).metadata().map(|metadata| metadata.len()).unwrap_or_default();
+        let size = Path::new(path)
+            .metadata()
+            .map(|metadata| metadata.len())
+            .unwrap_or_default();
         if size > record * u64::from(lowest) {
-            return Err(Unsuitable::new(format!("{path} has records of the ids to be given")));
+            return Err(Unsuitable::new(format!(
+                "{path} has records of the ids to be given"
+            )));
         }
     }
     Ok(())
@@ -114,7 +150,8 @@ pub(super) fn check_login_records<'a>(accounts: impl Iterator<Item = &'a Account
 
 fn read_text(path: &str) -> Result<String, Unsuitable> {
     let odd = |what: &str| Unsuitable::new(format!("{path}: {what}"));
-    let bytes = files::read(Path::new(path), SIZE_LIMIT).map_err(|error| odd(&error.to_string()))?;
+    let bytes =
+        files::read(Path::new(path), SIZE_LIMIT).map_err(|error| odd(&error.to_string()))?;
     String::from_utf8(bytes.ok_or_else(|| odd("it is missing"))?).map_err(|_| odd("it is no text"))
 }
 
@@ -124,9 +161,16 @@ mod tests {
 
     #[test]
     fn sources_are_read_without_reactions_and_remarks() {
-        let switch = "# passwd: nis\npasswd:  files [NOTFOUND=return] systemd # sss\ngroup: sss files\n";
-        assert_eq!(sources(switch, "passwd").collect::<Vec<_>>(), ["files", "systemd"]);
-        assert_eq!(sources(switch, "group").collect::<Vec<_>>(), ["sss", "files"]);
+        let switch =
+            "# passwd: nis\npasswd:  files [NOTFOUND=return] systemd # sss\ngroup: sss files\n";
+        assert_eq!(
+            sources(switch, "passwd").collect::<Vec<_>>(),
+            ["files", "systemd"]
+        );
+        assert_eq!(
+            sources(switch, "group").collect::<Vec<_>>(),
+            ["sss", "files"]
+        );
         assert_eq!(sources(switch, "subid").count(), 0);
     }
 
@@ -135,7 +179,20 @@ mod tests {
         for name in ["alice", "_a", "a-1", "u_2", &"a".repeat(32)] {
             assert!(is_plain_name(name), "{name}");
         }
-        for name in ["", ".a", "..", "0day", "Alice", "a.b", "a:0", "a\nroot", "a,b", "-a", "ä", &"a".repeat(33)] {
+        for name in [
+            "",
+            ".a",
+            "..",
+            "0day",
+            "Alice",
+            "a.b",
+            "a:0",
+            "a\nroot",
+            "a,b",
+            "-a",
+            "ä",
+            &"a".repeat(33),
+        ] {
             assert!(!is_plain_name(name), "{name:?}");
         }
         assert!(check_shell("/bin/bash").is_ok());

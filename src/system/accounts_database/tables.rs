@@ -121,7 +121,10 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// One is no number.
     pub(super) fn numbers(&self, field: usize) -> Result<BTreeSet<u32>, Unsuitable> {
-        self.lines.iter().map(|fields| self.number(fields[field])).collect()
+        self.lines
+            .iter()
+            .map(|fields| self.number(fields[field]))
+            .collect()
     }
 
     /// The ranges of subuid(5): who has it, its first id, and how many there are.
@@ -144,14 +147,18 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// It is none.
     pub(super) fn number(&self, field: &[u8]) -> Result<u32, Unsuitable> {
-        let digits = std::str::from_utf8(field).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
-            Unsuitable::new(format!(
-                "/etc/{}: {} is no number",
-                self.table.file(),
-                String::from_utf8_lossy(field)
-            ))
-        })
+        let digits = std::str::from_utf8(field)
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| {
+                Unsuitable::new(format!(
+                    "/etc/{}: {} is no number",
+                    self.table.file(),
+                    String::from_utf8_lossy(field)
+                ))
+            })
     }
 
     /// The file with changes: lines of `replaced` in the place of those with the same name, members added to the last
@@ -191,7 +198,9 @@ impl<'a> Lines<'a> {
 
 /// The names of a list with commas.
 pub(super) fn list(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    field.split(|byte| *byte == b',').filter(|name| !name.is_empty())
+    field
+        .split(|byte| *byte == b',')
+        .filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -457,7 +457,7 @@ fn parent_and_name(path: &Path) -> io::Result<(&Path, &OsStr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::MetadataExt;
 
     fn place() -> PrivateDirectory {
         PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-files-").unwrap()
@@ -495,7 +495,7 @@ mod tests {
     fn only_a_regular_file_is_read_or_replaced() {
         let place = place();
         let directory = Directory::open(place.path()).unwrap();
-        symlink("/etc/passwd", place.path().join("link")).unwrap();
+        fs::symlink("/etc/passwd", place.path().join("link")).unwrap();
         let fifo = place.path().join("fifo");
         fs::mknodat(
             fs::CWD,

@@ -1,0 +1,68 @@
+//! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
+
+mod accounts;
+mod network;
+
+use super::slot::Work;
+
+/// Which manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Manager {
+    /// Accounts and SSH keys.
+    Accounts,
+    /// Forwarded addresses.
+    Network,
+}
+
+impl Manager {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Accounts, Self::Network];
+
+    /// Its name in messages, which is also that of its thread.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::Network => "network",
+        }
+    }
+
+    /// The predecessors' logger name (spec/core.md 4).
+    #[must_use]
+    pub fn logger(self) -> &'static str {
+        match self {
+            Self::Accounts => "google-accounts",
+            Self::Network => "google-networking",
+        }
+    }
+
+    /// The predecessors' logger name for changes, where it is another.
+    #[must_use]
+    pub fn changes_logger(self) -> &'static str {
+        match self {
+            Self::Accounts => "google-accounts",
+            Self::Network => "google-ip-forwarding",
+        }
+    }
+
+    /// The predecessors' lock, so that theirs and ours exclude each other (spec/core.md 11.1).
+    #[must_use]
+    pub fn lock(self) -> &'static str {
+        match self {
+            Self::Accounts => "/var/lock/google_accounts.lock",
+            Self::Network => "/var/lock/google_networking.lock",
+        }
+    }
+
+    /// What it does in a pass.
+    #[must_use]
+    pub fn work(self) -> Work {
+        match self {
+            Self::Accounts => {
+                let mut accounts = accounts::Accounts::default();
+                Box::new(move |input| accounts.reconcile(input))
+            }
+            Self::Network => Box::new(network::reconcile),
+        }
+    }
+}

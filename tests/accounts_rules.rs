@@ -1,0 +1,656 @@
+//! The rules of accounts on a real machine: clashes, directories that are late, expiry, clones, options, OS Login.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "test code: a failure is a panic, programs are started directly, and a scenario reads best whole"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd};
+use support::{Daemon, in_sandbox, poll_until, run, text_of};
+
+fn configure(text: &str) {
+    std::fs::write("/etc/default/instance_configs.cfg", text).unwrap();
+}
+
+fn keys_of(user: &str) -> String {
+    contents(&format!("/home/{user}/.ssh/authorized_keys"))
+}
+
+fn has_key(user: &str) -> bool {
+    keys_of(user).contains(KEY)
+}
+
+/// Writes an executable file that comes before the real program of that name.
+fn replace_program(name: &str, script: &str) {
+    let path = format!("/usr/local/sbin/{name}");
+    std::fs::create_dir_all("/usr/local/sbin").unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    run(["chmod", "755", &path]);
+}
+
+#[test]
+fn a_group_of_the_same_name_is_used_only_when_it_means_nothing() {
+    in_sandbox(
+        "a_group_of_the_same_name_is_used_only_when_it_means_nothing",
+        || {
+            run(["groupadd", "unused"]);
+            run(["groupadd", "shared"]);
+            run(["useradd", "-G", "shared", "somebody"]);
+            run(["groupadd", "--system", "docker"]);
+            configure("[Accounts]\ngroups =\n");
+            let vm = Vm::new();
+            let agent = vm.agent();
+            // `operator` and `users` are groups of every Debian system.
+            let users = ["unused", "shared", "docker", "operator", "users", "plain"];
+            vm.set_keys(&users.map(entry));
+            vm.settled(&agent);
+            for user in users {
+                assert!(has_key(user), "{user}: {}", agent.said());
+            }
+            for (user, expected) in [
+                ("unused", vec!["google-sudoers", "unused"]),
+                ("plain", vec!["google-sudoers", "plain"]),
+                ("shared", vec!["google-sudoers", "users"]),
+                ("docker", vec!["google-sudoers", "users"]),
+                ("operator", vec!["google-sudoers", "users"]),
+                ("users", vec!["google-sudoers", "users"]),
+            ] {
+                assert_eq!(groups(user), expected, "{user}");
+            }
+        },
+    );
+}
+
+/// Builds a source for nsswitch.conf that answers as /run/directory says: `late`, `again`, or it knows the user `dora`.
+fn install_directory() {
+    let source = r#"
+        #include <errno.h>
+        #include <nss.h>
+        #include <pwd.h>
+        #include <stdio.h>
+        #include <string.h>
+        enum nss_status _nss_stub_getpwnam_r(const char *name, struct passwd *pw, char *buf, size_t len, int *errnop) {
+            char state[16] = "";
+            FILE *file = fopen("/run/directory", "r");
+            if (file) { if (!fgets(state, sizeof state, file)) state[0] = 0; fclose(file); }
+            if (!strncmp(state, "late", 4)) { *errnop = ECONNREFUSED; return NSS_STATUS_UNAVAIL; }
+            if (!strncmp(state, "again", 5)) { *errnop = EAGAIN; return NSS_STATUS_TRYAGAIN; }
+            if (strcmp(name, "dora")) { *errnop = ENOENT; return NSS_STATUS_NOTFOUND; }
+            snprintf(buf, len, "dora");
+            pw->pw_name = buf; pw->pw_passwd = "*"; pw->pw_uid = 7001; pw->pw_gid = 100;
+            pw->pw_gecos = ""; pw->pw_dir = "/home/dora"; pw->pw_shell = "/bin/sh";
+            return NSS_STATUS_SUCCESS;
+        }
+    "#;
+    std::fs::write("/tmp/stub.c", source).unwrap();
+    let library = format!(
+        "{}/libnss_stub.so.2",
+        text_of(["sh", "-c", "dirname $(readlink -f /lib/*/libc.so.6)"])
+    );
+    run(["cc", "-shared", "-fPIC", "-o", &library, "/tmp/stub.c"]);
+    let nsswitch = contents("/etc/nsswitch.conf");
+    let lines = nsswitch.lines().map(|line| {
+        if line.starts_with("passwd:") {
+            "passwd: files stub"
+        } else {
+            line
+        }
+    });
+    std::fs::write(
+        "/etc/nsswitch.conf",
+        lines.map(|line| format!("{line}\n")).collect::<String>(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn no_clashing_account_is_made_while_the_directory_is_late() {
+    in_sandbox(
+        "no_clashing_account_is_made_while_the_directory_is_late",
+        || {
+            install_directory();
+            run(["useradd", "-m", "local"]);
+            let vm = Vm::new();
+            for state in ["late", "again"] {
+                std::fs::write("/run/directory", state).unwrap();
+                let agent = vm.agent();
+                vm.set_keys(&["dora", "local"].map(entry));
+                vm.settled(&agent);
+                assert!(
+                    has_key("local"),
+                    "{state}: users of other sources are not held up"
+                );
+                assert!(
+                    !contents("/etc/passwd").contains("dora"),
+                    "{state}: {}",
+                    agent.said()
+                );
+                assert!(
+                    agent
+                        .said()
+                        .contains("User dora: the name service could not be asked"),
+                    "{}",
+                    agent.said()
+                );
+            }
+            std::fs::write("/run/directory", "up").unwrap();
+            let agent = vm.agent();
+            vm.set_keys(&["dora", "local", "newcomer"].map(entry));
+            vm.settled(&agent);
+            assert!(
+                !contents("/etc/passwd").contains("dora"),
+                "the account is the directory's"
+            );
+            assert_eq!(
+                text_of(["stat", "-c", "%u:%g %a", "/home/dora"]),
+                "7001:100 755"
+            );
+            assert_eq!(
+                text_of(["stat", "-c", "%u:%g %a", "/home/dora/.ssh/authorized_keys"]),
+                "7001:100 600"
+            );
+            assert!(has_key("dora") && has_key("newcomer"));
+            assert!(text_of(["getent", "group", "google-sudoers"]).contains("dora"));
+        },
+    );
+}
+
+#[test]
+fn a_key_goes_within_a_second_of_its_expiry() {
+    in_sandbox("a_key_goes_within_a_second_of_its_expiry", || {
+        let vm = Vm::new();
+        let agent = vm.agent();
+        let expires = text_of(["date", "-u", "-d", "+4 seconds", "+%Y-%m-%dT%H:%M:%S+0000"]);
+        let at: u64 = text_of(["date", "-u", "-d", &expires, "+%s"])
+            .parse()
+            .unwrap();
+        let temporary = KEY.replace(
+            "a@example",
+            &format!("google-ssh {{\"userName\":\"a@example.com\",\"expireOn\":\"{expires}\"}}"),
+        );
+        vm.set_keys(&[format!("alice:{temporary}"), entry("bob")]);
+        vm.settled(&agent);
+        assert!(keys_of("alice").contains("google-ssh"));
+        poll_until(PATIENCE, "the key is gone", || keys_of("alice").is_empty());
+        let now: f64 = text_of(["date", "-u", "+%s.%N"]).parse().unwrap();
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "seconds since 1970 are exact in an f64"
+        )]
+        let late = now - at as f64;
+        println!("the key was gone {late:.3} s after its expiry");
+        assert!((0.0..5.0).contains(&late), "{late}");
+        assert!(has_key("bob"));
+        assert!(!groups("alice").contains(&"google-sudoers".to_owned()));
+    });
+}
+
+#[test]
+fn the_ledger_of_a_cloned_image_removes_nobody() {
+    in_sandbox("the_ledger_of_a_cloned_image_removes_nobody", || {
+        configure("[Accounts]\ndeprovision_remove = true\n");
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("packer")]);
+        vm.settled(&agent);
+        drop(agent);
+        // The image of this machine boots as another instance, whose metadata does not know that user.
+        vm.set_keys(&[]);
+        vm.set("instance/id", 777);
+        let agent = vm.agent();
+        let log = vm.settled(&agent);
+        assert!(
+            has_key("packer") && passwd("packer").starts_with("packer:"),
+            "{log}"
+        );
+        assert_eq!(log.matches("another instance's").count(), 1, "{log}");
+        vm.set_keys(&[entry("packer")]);
+        vm.settled(&agent);
+        vm.set_keys(&[]);
+        vm.settled(&agent);
+        assert!(
+            passwd("packer").starts_with("packer:"),
+            "on the clone it was there before"
+        );
+        assert!(keys_of("packer").is_empty());
+    });
+}
+
+#[test]
+fn a_predecessors_ledger_is_taken_over_and_stays_readable() {
+    in_sandbox(
+        "a_predecessors_ledger_is_taken_over_and_stays_readable",
+        || {
+            run(["groupadd", "google-sudoers"]);
+            run(["useradd", "-m", "-G", "google-sudoers", "alice"]);
+            run([
+                "install",
+                "-d",
+                "-m",
+                "700",
+                "-o",
+                "alice",
+                "-g",
+                "alice",
+                "/home/alice/.ssh",
+            ]);
+            std::fs::write(
+                "/home/alice/.ssh/authorized_keys",
+                format!("# Added by Google\n{KEY}\n"),
+            )
+            .unwrap();
+            run(["chown", "alice:alice", "/home/alice/.ssh/authorized_keys"]);
+            run(["chmod", "600", "/home/alice/.ssh/authorized_keys"]);
+            std::fs::create_dir_all("/var/lib/google").unwrap();
+            std::fs::write("/var/lib/google/google_users", "alice\n").unwrap();
+            std::fs::write(
+                "/etc/sudoers.d/google_sudoers",
+                "%google-sudoers ALL=(ALL:ALL) NOPASSWD:ALL",
+            )
+            .unwrap();
+            run(["chmod", "440", "/etc/sudoers.d/google_sudoers"]);
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice")]);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(
+                log.contains(": 0 changes"),
+                "nothing is to be done after a migration:\n{log}"
+            );
+            assert_eq!(contents("/var/lib/google/google_users"), "alice\n");
+            vm.set_keys(&[]);
+            vm.settled(&agent);
+            assert_eq!(contents("/home/alice/.ssh/authorized_keys"), "");
+            assert_eq!(groups("alice"), ["alice"], "the predecessor gave sudo");
+        },
+    );
+}
+
+#[test]
+fn the_options_say_who_gets_sudo_and_whom_to_leave_alone() {
+    in_sandbox(
+        "the_options_say_who_gets_sudo_and_whom_to_leave_alone",
+        || {
+            configure(
+                "[Accounts]\ngroups = adm,video\nsudo = alice\nignore_users = carol\nallow_root = false\nsudoers_rule = ALL=(root) NOPASSWD: /usr/bin/id\n",
+            );
+            let root_before = contents("/root/.ssh/authorized_keys");
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&["alice", "bob", "carol", "root"].map(entry));
+            vm.settled(&agent);
+            assert_eq!(groups("alice"), ["adm", "alice", "google-sudoers", "video"]);
+            assert_eq!(
+                groups("bob"),
+                ["bob", "video"],
+                "no group that is as good as root without sudo"
+            );
+            assert_eq!(passwd("carol"), "");
+            assert_eq!(contents("/root/.ssh/authorized_keys"), root_before);
+            assert!(agent.said().contains("allow_root"), "{}", agent.said());
+            run(["visudo", "-cq", "-f", "/etc/sudoers.d/google_sudoers"]);
+            assert_eq!(
+                text_of([
+                    "runuser",
+                    "-u",
+                    "alice",
+                    "--",
+                    "sudo",
+                    "-n",
+                    "/usr/bin/id",
+                    "-u"
+                ]),
+                "0"
+            );
+            assert!(
+                !support::attempt([
+                    "runuser",
+                    "-u",
+                    "alice",
+                    "--",
+                    "sudo",
+                    "-n",
+                    "/usr/bin/true"
+                ])
+                .status
+                .success()
+            );
+        },
+    );
+}
+
+#[test]
+fn an_invalid_sudo_rule_is_not_installed() {
+    in_sandbox("an_invalid_sudo_rule_is_not_installed", || {
+        configure("[Accounts]\nsudoers_rule = this is (no rule\n");
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        vm.settled(&agent);
+        assert!(!std::path::Path::new("/etc/sudoers.d/google_sudoers").exists());
+        assert!(
+            agent
+                .said()
+                .contains("the sudo rule is not valid (Accounts.sudoers_rule)"),
+            "{}",
+            agent.said()
+        );
+        assert!(has_key("alice"), "the users are not held up by it");
+    });
+}
+
+#[test]
+fn a_home_that_was_left_behind_is_reused_with_its_ids() {
+    in_sandbox("a_home_that_was_left_behind_is_reused_with_its_ids", || {
+        run(["useradd", "-m", "-u", "4242", "alice"]);
+        std::fs::write("/home/alice/kept", "kept").unwrap();
+        run(["chown", "alice:alice", "/home/alice/kept"]);
+        run(["userdel", "alice"]);
+        configure("[Accounts]\nreuse_homedir = true\n");
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&["alice", "bob"].map(entry));
+        vm.settled(&agent);
+        assert!(
+            passwd("alice").starts_with("alice:x:4242:4242:"),
+            "{} {}",
+            passwd("alice"),
+            agent.said()
+        );
+        assert_eq!(
+            text_of(["stat", "-c", "%U:%G", "/home/alice/kept"]),
+            "alice:alice"
+        );
+        assert!(has_key("alice") && has_key("bob"));
+    });
+}
+
+#[test]
+fn custom_commands_are_run_exactly_as_configured() {
+    in_sandbox("custom_commands_are_run_exactly_as_configured", || {
+        replace_program(
+            "site-useradd",
+            "echo \"useradd $*\" >>/tmp/calls; exec /usr/sbin/useradd -m -s /bin/sh \"$2\"",
+        );
+        replace_program(
+            "site-gpasswd",
+            "echo \"gpasswd $*\" >>/tmp/calls; exec /usr/bin/gpasswd -a \"$1\" \"$2\"",
+        );
+        configure(
+            "[Accounts]\ngroups = video\nuseradd_cmd = site-useradd --for {user}\ngpasswd_add_cmd = site-gpasswd {user} {group}\n",
+        );
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        vm.settled(&agent);
+        assert_eq!(
+            contents("/tmp/calls"),
+            "useradd --for alice\ngpasswd alice google-sudoers\n"
+        );
+        assert_eq!(groups("alice"), ["alice", "google-sudoers", "video"]);
+        assert!(has_key("alice"), "{}", agent.said());
+    });
+}
+
+/// A control program that keeps its state in files and writes its calls down.
+fn install_oslogin() {
+    replace_program(
+        "google_oslogin_control",
+        r#"
+        echo "$*" >>/tmp/calls
+        case "$1" in
+            status) [ -e /run/oslogin ] && { [ "$2" != --twofactor ] || [ -e /run/oslogin-2fa ]; } ;;
+            activate) [ ! -e /run/broken ] && touch /run/oslogin && { rm -f /run/oslogin-2fa; [ "$2" != --twofactor ] || touch /run/oslogin-2fa; } ;;
+            deactivate) rm -f /run/oslogin /run/oslogin-2fa ;;
+        esac"#,
+    );
+    replace_program(
+        "google_oslogin_nss_cache",
+        "echo cache >>/tmp/calls; touch /etc/oslogin_passwd.cache",
+    );
+}
+
+/// The calls since the last look, without those that only ask.
+fn calls() -> Vec<String> {
+    let calls = contents("/tmp/calls");
+    std::fs::write("/tmp/calls", "").unwrap();
+    calls
+        .lines()
+        .filter(|call| !call.starts_with("status"))
+        .map(String::from)
+        .collect()
+}
+
+#[test]
+fn oslogin_is_switched_by_the_table_and_takes_over_only_when_it_is_active() {
+    in_sandbox(
+        "oslogin_is_switched_by_the_table_and_takes_over_only_when_it_is_active",
+        || {
+            configure("[Accounts]\ndeprovision_remove = true\n");
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&[entry("alice")]);
+            // Asked for where it is not installed: nobody is locked out.
+            vm.set("project/attributes/enable-oslogin", "TRUE");
+            vm.settled(&agent);
+            assert!(has_key("alice"));
+            assert_eq!(
+                agent.said().matches("not installed").count(),
+                1,
+                "{}",
+                agent.said()
+            );
+            vm.set("instance/attributes/unrelated", "1");
+            vm.settled(&agent);
+            assert_eq!(
+                agent.said().matches("not installed").count(),
+                1,
+                "{}",
+                agent.said()
+            );
+
+            // Installed, and the switch fails: tried again with back-off, keys go on working.
+            std::fs::write("/run/broken", "").unwrap();
+            install_oslogin();
+            vm.set("instance/attributes/unrelated", "2");
+            vm.settled(&agent);
+            vm.set("instance/attributes/unrelated", "3");
+            vm.settled(&agent);
+            assert_eq!(calls(), ["activate"], "no storm of attempts");
+            assert!(has_key("alice"));
+            run(["rm", "/run/broken"]);
+            poll_until(PATIENCE, "OS Login is active", || {
+                agent.said().contains("Activated OS Login")
+            });
+            poll_until(PATIENCE, "the keys of metadata are gone", || {
+                !has_key("alice")
+            });
+            assert!(
+                passwd("alice").starts_with("alice:"),
+                "switching OS Login on never deletes an account"
+            );
+            assert_eq!(calls(), ["activate", "cache"]);
+
+            for (attribute, value, expected) in [
+                (
+                    "instance/attributes/enable-oslogin-2fa",
+                    "true",
+                    vec!["activate --twofactor", "cache"],
+                ),
+                (
+                    "instance/attributes/enable-oslogin-2fa",
+                    "false",
+                    vec!["deactivate", "activate"],
+                ),
+                ("instance/attributes/unrelated", "4", vec![]),
+                (
+                    "instance/attributes/enable-oslogin",
+                    "false",
+                    vec!["deactivate"],
+                ),
+            ] {
+                vm.set(attribute, value);
+                vm.settled(&agent);
+                assert_eq!(calls(), expected, "{attribute} {value}\n{}", agent.said());
+            }
+            assert!(!std::path::Path::new("/etc/oslogin_passwd.cache").exists());
+            assert!(has_key("alice"), "back to the keys of metadata");
+        },
+    );
+}
+
+#[test]
+fn a_user_who_swaps_directories_all_the_time_gains_nothing() {
+    in_sandbox(
+        "a_user_who_swaps_directories_all_the_time_gains_nothing",
+        || {
+            for user in ["mallory", "victim"] {
+                run(["useradd", "-m", user]);
+                run([
+                    "install",
+                    "-d",
+                    "-m",
+                    "700",
+                    "-o",
+                    user,
+                    "-g",
+                    user,
+                    &format!("/home/{user}/.ssh"),
+                ]);
+            }
+            run(["sh", "-ec", "
+            mkdir -m 700 /root/.ssh || true; echo root-only >/root/.ssh/authorized_keys
+            echo victims-own >/home/victim/.ssh/authorized_keys; chown victim: /home/victim/.ssh/authorized_keys
+        "]);
+            let targets = [
+                "/root/.ssh",
+                "/root/.ssh/authorized_keys",
+                "/home/victim/.ssh",
+                "/home/victim/.ssh/authorized_keys",
+                "/etc/passwd",
+            ];
+            let look = || {
+                let mut words = vec!["stat", "-c", "%n %U:%G %a %i %s %Z"];
+                words.extend(targets);
+                text_of(words)
+            };
+            let before = look();
+            // As mallory: .ssh is by turns a directory, a link to root's or the victim's, and so is the file in it.
+            let swap = r#"
+            cd /home/mallory
+            while :; do
+                for target in /root/.ssh /home/victim/.ssh; do
+                    mv .ssh .real 2>/dev/null; ln -sfn $target .ssh; rm -f .ssh; mv .real .ssh 2>/dev/null || mkdir .ssh
+                    rm -f .ssh/authorized_keys; ln -s $target/authorized_keys .ssh/authorized_keys
+                    rm -f .ssh/authorized_keys; ln /home/mallory/bait .ssh/authorized_keys 2>/dev/null
+                    rm -f .ssh/authorized_keys; mkfifo .ssh/authorized_keys; rm -f .ssh/authorized_keys
+                done
+            done"#;
+            run([
+                "sh",
+                "-c",
+                "echo bait >/home/mallory/bait; chown mallory: /home/mallory/bait",
+            ]);
+            let racer = Daemon::start(
+                "racer",
+                ["runuser", "-u", "mallory", "--", "sh", "-c", swap],
+            );
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let until = Instant::now() + Duration::from_secs(6);
+            let mut rounds = 0;
+            while Instant::now() < until {
+                let keys = [entry("mallory"), format!("mallory:{KEY} {rounds}")];
+                vm.set_keys(&keys[..rounds % 3 % 2 + usize::from(rounds % 3 != 2)]);
+                vm.settled(&agent);
+                rounds += 1;
+            }
+            drop(racer);
+            println!("{rounds} rounds");
+            assert!(rounds > 20, "{rounds}");
+            assert_eq!(look(), before);
+            assert_eq!(contents("/root/.ssh/authorized_keys"), "root-only\n");
+            assert_eq!(
+                contents("/home/victim/.ssh/authorized_keys"),
+                "victims-own\n"
+            );
+            // Left in peace, mallory gets the keys like anybody else.
+            run(["sh", "-c", "cd /home/mallory; rm -rf .ssh .real"]);
+            vm.set_keys(&[entry("mallory")]);
+            poll_until(PATIENCE, "mallory's key", || has_key("mallory"));
+        },
+    );
+}
+
+#[test]
+fn any_sequence_of_metadata_ends_in_what_the_last_one_asks_for() {
+    in_sandbox(
+        "any_sequence_of_metadata_ends_in_what_the_last_one_asks_for",
+        || {
+            // Every third call of an account command fails before it does anything.
+            for program in ["useradd", "gpasswd", "userdel"] {
+                let real = text_of(["sh", "-c", &format!("command -v {program}")]);
+                replace_program(
+                    program,
+                    &format!(
+                        "[ ! -e /run/unreliable ] || {{ n=$(cat /tmp/count 2>/dev/null || echo 0); echo $((n + 1)) >/tmp/count; \
+                     [ $((n % 3)) != 0 ] || exit 1; }}\nexec {real} \"$@\""
+                    ),
+                );
+            }
+            run(["useradd", "-m", "image"]);
+            let users = ["image", "ann", "ben"];
+            let vm = Vm::new();
+            let agent = vm.agent();
+            let mut random = fastrand::Rng::with_seed(20_261_122);
+            for round in 0..12 {
+                std::fs::write("/run/unreliable", "").unwrap();
+                let mut wanted: Vec<(&str, usize)> = Vec::new();
+                for _ in 0..random.usize(1..4) {
+                    wanted.clear();
+                    for user in users {
+                        if random.bool() {
+                            wanted.push((user, random.usize(1..3)));
+                        }
+                    }
+                    let line = |(user, count): &(&str, usize)| {
+                        (0..*count)
+                            .map(|number| format!("{user}:{KEY} {number}"))
+                            .collect::<Vec<_>>()
+                    };
+                    vm.set_keys(&wanted.iter().flat_map(line).collect::<Vec<_>>());
+                    let blocked = if random.bool() { "true" } else { "false" };
+                    vm.set("instance/attributes/block-project-ssh-keys", blocked);
+                    std::thread::sleep(Duration::from_millis(random.u64(0..40)));
+                }
+                std::fs::remove_file("/run/unreliable").unwrap();
+                let right = || {
+                    users.iter().all(|user| {
+                        let keys = wanted
+                            .iter()
+                            .find(|(name, _)| name == user)
+                            .map_or(0, |(_, count)| *count);
+                        let exists = !passwd(user).is_empty();
+                        let sudo = exists && groups(user).contains(&"google-sudoers".to_owned());
+                        keys_of(user).matches("# Added by Google").count() == keys
+                            && sudo == (keys > 0)
+                            && (exists || keys == 0)
+                    })
+                };
+                poll_until(
+                    Duration::from_secs(60),
+                    &format!("round {round}: {wanted:?}\n{}", agent.said()),
+                    right,
+                );
+            }
+        },
+    );
+}
