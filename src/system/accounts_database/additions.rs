@@ -2,7 +2,7 @@
 //!
 //! Field by field what `useradd -m -s SHELL -p '*' -G GROUPS NAME` adds, one after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
 use super::defaults::{Defaults, Subordinate};
@@ -145,34 +145,26 @@ impl<'a> Tables<'a> {
                 continue;
             };
             let text = match table {
-                Table::Subuid => lines.format(
-                    &no_lines,
-                    &no_members,
-                    &ranges(lines, added, defaults.subordinate_uids)?,
-                ),
-                Table::Subgid => lines.format(
-                    &no_lines,
-                    &no_members,
-                    &ranges(lines, added, defaults.subordinate_gids)?,
-                ),
+                Table::Subuid => with_ranges(lines, added, defaults.subordinate_uids)?,
+                Table::Subgid => with_ranges(lines, added, defaults.subordinate_gids)?,
                 Table::Group => {
                     let new = added.iter().filter(|(_, addition)| !addition.has_group);
                     let new = new.map(|(_, addition)| {
                         format!("{}:x:{}:", addition.name, addition.gid).into_bytes()
                     });
-                    lines.format(&no_lines, &members, &new.collect::<Vec<_>>())
+                    Some(lines.format(&no_lines, &members, &new.collect::<Vec<_>>()))
                 }
                 Table::Gshadow => {
                     let line = |addition: &Addition<'_>| format!("{}:!::", addition.name);
                     let (old, new) = split(lines, added, line)?;
-                    lines.format(&old, &members, &new)
+                    Some(lines.format(&old, &members, &new))
                 }
                 Table::Shadow => {
                     let line = |addition: &Addition<'_>| {
                         format!("{}:*:{day}:{}:", addition.name, defaults.ageing)
                     };
                     let (old, new) = split(lines, added, line)?;
-                    lines.format(&old, &no_members, &new)
+                    Some(lines.format(&old, &no_members, &new))
                 }
                 Table::Passwd => {
                     let line = |(user, addition): &(&NewUser, Addition<'_>)| {
@@ -186,14 +178,11 @@ impl<'a> Tables<'a> {
                         )
                         .into_bytes()
                     };
-                    lines.format(
-                        &no_lines,
-                        &no_members,
-                        &added.iter().map(line).collect::<Vec<_>>(),
-                    )
+                    let new: Vec<Vec<u8>> = added.iter().map(line).collect();
+                    Some(lines.format(&no_lines, &no_members, &new))
                 }
             };
-            files.push((table, text));
+            files.extend(text.map(|text| (table, text)));
         }
         Ok(files)
     }
@@ -220,40 +209,47 @@ fn split<'a>(
     Ok((old, new))
 }
 
-/// The ranges of subordinate ids of new users: the first holes that are large enough, from below.
-fn ranges(
+/// A file of subordinate ids with the ranges of new users: the first holes that are large enough, from below. As useradd
+/// leaves it, in the order of the ids.
+fn with_ranges(
     lines: &Lines<'_>,
     added: &[(&NewUser, Addition<'_>)],
     given: Subordinate,
-) -> Result<Vec<Vec<u8>>, Unsuitable> {
-    if given.count == 0 {
-        return Ok(Vec::new());
-    }
-    let present = lines.ranges()?;
-    let owners: BTreeSet<&[u8]> = present.iter().map(|range| range.0).collect();
-    let mut taken: Vec<(u64, u64)> = present
-        .iter()
-        .map(|(_, first, count)| (*first, *count))
-        .collect();
-    taken.sort_unstable();
-    let (mut low, mut taken) = (given.first, taken.into_iter().peekable());
-    let mut text = Vec::new();
-    for (_, addition) in added {
-        let has_one = owners.contains(addition.name.as_bytes())
-            || owners.contains(addition.uid.to_string().as_bytes());
-        if has_one {
-            continue;
-        }
-        while let Some((first, count)) = taken.next_if(|(first, _)| *first < low + given.count) {
+) -> Result<Option<Vec<u8>>, Unsuitable> {
+    let mut ranges = lines.ranges()?;
+    ranges.sort_unstable_by_key(|(owner, first, count)| (*first, *count, *owner));
+    let owners: BTreeSet<&[u8]> = ranges.iter().map(|range| range.0).collect();
+    let has_one = |addition: &Addition<'_>| {
+        owners.contains(addition.name.as_bytes())
+            || owners.contains(addition.uid.to_string().as_bytes())
+    };
+    let mut taken: VecDeque<(u64, u64)> = ranges.iter().map(|range| (range.1, range.2)).collect();
+    let mut low = given.first;
+    let mut new = Vec::new();
+    for (_, addition) in added.iter().filter(|(_, addition)| !has_one(addition)) {
+        while let Some((first, count)) = taken.front()
+            && *first < low + given.count
+        {
             low = low.max(first + count);
+            taken.pop_front();
         }
-        if low + given.count - 1 > given.last {
+        if given.count > 0 && low + given.count - 1 > given.last {
             return Err(Unsuitable::new("there are not enough subordinate ids"));
         }
-        text.push(format!("{}:{low}:{}", addition.name, given.count).into_bytes());
+        new.push((addition.name.as_bytes(), low, given.count));
         low += given.count;
     }
-    Ok(text)
+    if given.count == 0 || new.is_empty() {
+        return Ok(None);
+    }
+    ranges.extend(new);
+    ranges.sort_by_key(|range| range.1);
+    let mut text = Vec::new();
+    for (owner, first, count) in ranges {
+        text.extend_from_slice(owner);
+        text.extend_from_slice(format!(":{first}:{count}\n").as_bytes());
+    }
+    Ok(Some(text))
 }
 
 /// The ids that are free: after the highest one in use, then the holes from below, as useradd chooses.
