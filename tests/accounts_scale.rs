@@ -143,7 +143,7 @@ fn users_created_at_once_follow_the_settings_of_the_machine() {
              ln -s .profile /etc/skeleton/link; touch -d 2001-02-03 /etc/skeleton/empty; touch -h -d 2002-02-03 /etc/skeleton/link
              groupadd -g 5001 skew; useradd -u 5007 -N nobodys; useradd -u 59990 -g 5001 high
              groupadd -g 6000 six; useradd -u 60000 -N last
-             printf 'x:100000:65536\\ny:300000:65536\\nuser-0003:500000:1\\n' > /etc/subuid; rm -f /etc/subgid",
+             printf 'x:100000:65536\\ny:300000:65536\\n' > /etc/subuid; rm -f /etc/subgid",
         );
             assert_eq!(
                 shell("stat -c '%a %U' /srv/homes/user-0039 /srv/homes/user-0039/deep/er/file"),
