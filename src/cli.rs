@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, config, emulator, legacy, metadata, sandbox, scripts, r#try};
+use crate::commands::{
+    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+};
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -28,6 +30,10 @@ struct Cli {
 enum Command {
     /// Keep accounts, SSH keys and forwarded addresses in line with metadata, until told to stop.
     Agent(agent::Arguments),
+    /// List the users that metadata asks for, or bring them in line once.
+    Accounts(accounts::Arguments),
+    /// Say why something is as it is.
+    Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
@@ -64,6 +70,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
+            Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),

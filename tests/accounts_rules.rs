@@ -13,7 +13,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd};
-use support::{Daemon, in_sandbox, poll_until, run, text_of};
+use support::{Daemon, PROGRAM, in_sandbox, poll_until, run, text_of};
 
 fn configure(text: &str) {
     std::fs::write("/etc/default/instance_configs.cfg", text).unwrap();
@@ -573,7 +573,14 @@ fn a_user_who_swaps_directories_all_the_time_gains_nothing() {
                 vm.settled(&agent);
                 rounds += 1;
             }
+            // Two programs: runuser and its shell.
+            run(["pkill", "-KILL", "-u", "mallory"]);
             drop(racer);
+            poll_until(PATIENCE, "the racer has ended", || {
+                !support::attempt(["pgrep", "-u", "mallory"])
+                    .status
+                    .success()
+            });
             println!("{rounds} rounds");
             assert!(rounds > 20, "{rounds}");
             assert_eq!(look(), before);
@@ -585,6 +592,7 @@ fn a_user_who_swaps_directories_all_the_time_gains_nothing() {
             // Left in peace, mallory gets the keys like anybody else.
             run(["sh", "-c", "cd /home/mallory; rm -rf .ssh .real"]);
             vm.set_keys(&[entry("mallory")]);
+            vm.settled(&agent);
             poll_until(PATIENCE, "mallory's key", || has_key("mallory"));
         },
     );
@@ -651,6 +659,68 @@ fn any_sequence_of_metadata_ends_in_what_the_last_one_asks_for() {
                     right,
                 );
             }
+        },
+    );
+}
+
+#[test]
+fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
+    in_sandbox(
+        "users_are_listed_explained_and_brought_in_line_without_the_agent",
+        || {
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice"), "bob:no key".into()]);
+            run(["useradd", "-m", "old"]);
+            let failing = support::attempt([PROGRAM, "explain", "user", "alice"]);
+            assert_eq!(failing.status.code(), Some(1));
+            assert!(
+                String::from_utf8_lossy(&failing.stdout)
+                    .contains("FAIL  the account does not exist yet"),
+                "{failing:?}"
+            );
+
+            assert!(
+                text_of([PROGRAM, "accounts", "sync", "--once"]).contains("created user alice")
+            );
+            assert!(has_key("alice"));
+            assert_eq!(text_of([PROGRAM, "accounts", "sync"]), "nothing to do");
+            assert!(
+                text_of([PROGRAM, "explain", "user", "alice"])
+                    .contains("the ledger says that we created it")
+            );
+            let refused = support::attempt([PROGRAM, "explain", "user", "bob"]);
+            let told = String::from_utf8_lossy(&refused.stdout).into_owned();
+            assert!(
+                told.contains(
+                    "FAIL  line 2 of instance/attributes/ssh-keys: there is no SSH public key"
+                ),
+                "{told}"
+            );
+
+            let list: serde_json::Value =
+                serde_json::from_str(&text_of([PROGRAM, "accounts", "list", "--json"])).unwrap();
+            let expected = serde_json::json!([
+                {"user": "alice", "origin": "created", "keys": 1, "next_expiry": null, "state": "in line", "error": null}
+            ]);
+            assert_eq!(list, expected);
+            let table = text_of([PROGRAM, "accounts", "list"]);
+            assert!(
+                table
+                    .lines()
+                    .nth(1)
+                    .unwrap()
+                    .starts_with("alice                created     1  -"),
+                "{table}"
+            );
+
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let busy = support::attempt([PROGRAM, "accounts", "sync"]);
+            assert_eq!(busy.status.code(), Some(1));
+            assert!(
+                String::from_utf8_lossy(&busy.stderr).contains("is locked by gce-guest (process"),
+                "{busy:?}"
+            );
         },
     );
 }

@@ -83,7 +83,8 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
         }
     }
     outcome.failures.extend(creations.failure());
-    if let Err(error) = record(&ledger) {
+    let is_recorded = plan.ledger_is_recorded && ledger == plan.ledger;
+    if !is_recorded && let Err(error) = record(&ledger) {
         outcome.failures.push(("ledger".into(), error));
     }
     outcome
@@ -162,7 +163,8 @@ fn change_user(
                 format!("removed user {name} from google-sudoers")
             }
             UserChange::SetKeys { keys } => {
-                let account = creations.account(name).map_or_else(|| account(name), Ok)?;
+                let known = user.account.clone().or_else(|| creations.account(name));
+                let account = known.map_or_else(|| account(name), Ok)?;
                 if account.never_logs_in() {
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! Reading the machine as far as accounts are concerned. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState
 use super::sudoers;
 use crate::config::settings;
 use crate::system::files::{self, Directory};
+use crate::system::local_users::LocalUsers;
 use crate::system::users::{self, User};
 
 /// The largest state file that is read, in bytes.
@@ -32,7 +33,7 @@ pub fn observe<'a>(
     settings: &settings::Accounts,
     instance_id: Option<String>,
 ) -> io::Result<(Observed, Vec<String>)> {
-    let (ledger, problems) = read_ledger()?;
+    let (ledger, ledger_is_recorded, problems) = read_ledger()?;
     let mut names: BTreeSet<String> = wanted.cloned().collect();
     names.extend(ledger.users.keys().chain(&ledger.creating).cloned());
     let (sudoers_group, members) = match users::group(sudoers::GROUP) {
@@ -43,10 +44,10 @@ pub fn observe<'a>(
         // Without an answer nothing is created; adding a user to the group will say what is wrong.
         Err(_) => (true, Vec::new()),
     };
-    let members: BTreeSet<String> = members.into_iter().collect();
-    let look_up = |name: String| {
-        let state = look_up(&name, &members, settings);
-        (name, state)
+    let users = Users {
+        local: LocalUsers::read_for(names.len()),
+        sudoers: members.into_iter().collect(),
+        settings,
     };
     let observed = Observed {
         instance_id,
@@ -59,19 +60,46 @@ pub fn observe<'a>(
             .cloned()
             .collect(),
         oslogin: false,
-        users: names.into_iter().map(look_up).collect(),
+        users: users.look_up(names),
+        partial: false,
         ledger,
+        ledger_is_recorded,
     };
     Ok((observed, problems))
 }
 
-/// Reads the ledger's two files.
-fn read_ledger() -> io::Result<(Ledger, Vec<String>)> {
+/// Looks again at some users only, on a machine that is otherwise as `before` (see [`super::memory`]).
+#[must_use]
+pub(super) fn observe_again(
+    names: BTreeSet<String>,
+    settings: &settings::Accounts,
+    before: &Observed,
+) -> Observed {
+    let members = match users::group(sudoers::GROUP) {
+        Ok(Some(group)) => group.members,
+        Ok(None) | Err(_) => Vec::new(),
+    };
+    let users = Users {
+        local: LocalUsers::read_for(names.len()),
+        sudoers: members.into_iter().collect(),
+        settings,
+    };
+    Observed {
+        users: users.look_up(names),
+        partial: true,
+        ..before.clone()
+    }
+}
+
+/// Reads the ledger's two files: what they say, whether we would write exactly the same, and what is wrong with them.
+fn read_ledger() -> io::Result<(Ledger, bool, Vec<String>)> {
     let directory = Path::new(ledger::DIRECTORY);
     let names = files::read(&directory.join(ledger::NAMES_FILE), SIZE_LIMIT)?.unwrap_or_default();
     let records =
         files::read(&directory.join(ledger::RECORDS_FILE), SIZE_LIMIT)?.unwrap_or_default();
-    Ok(Ledger::parse(&names, &records))
+    let (ledger, problems) = Ledger::parse(&names, &records);
+    let is_recorded = ledger.format_names() == names && ledger.format_records() == records;
+    Ok((ledger, is_recorded, problems))
 }
 
 fn read_sudoers_rule() -> io::Result<SudoersRule> {
@@ -91,28 +119,44 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
     Ok(SudoersRule::Contents { bytes, sound })
 }
 
-fn look_up(name: &str, sudoers: &BTreeSet<String>, settings: &settings::Accounts) -> UserState {
-    let user = match users::user(name) {
-        Ok(user) => user,
-        Err(error) => return UserState::Unavailable(error.to_string()),
-    };
-    match user {
-        None => UserState::Missing {
-            group: clash(name),
-            left_home: settings.reuse_homedir.then(|| left_home(name)).flatten(),
-        },
-        Some(user) => {
-            let account = account(&user);
-            let keys = if account.never_logs_in() {
-                KeysFile::Absent
-            } else {
-                home::read(&account)
+/// What users are looked up with.
+struct Users<'a> {
+    local: LocalUsers,
+    sudoers: BTreeSet<String>,
+    settings: &'a settings::Accounts,
+}
+
+impl Users<'_> {
+    fn look_up(&self, names: BTreeSet<String>) -> BTreeMap<String, UserState> {
+        let state = |name: String| {
+            let state = self.state(&name);
+            (name, state)
+        };
+        names.into_iter().map(state).collect()
+    }
+
+    fn state(&self, name: &str) -> UserState {
+        let user = match self.local.user(name) {
+            Ok(user) => user,
+            Err(error) => return UserState::Unavailable(error.to_string()),
+        };
+        let Some(user) = user else {
+            let reused = self.settings.reuse_homedir;
+            return UserState::Missing {
+                group: clash(name),
+                left_home: reused.then(|| left_home(name)).flatten(),
             };
-            UserState::Present {
-                account,
-                in_sudoers: sudoers.contains(name),
-                keys,
-            }
+        };
+        let account = account(&user);
+        let keys = if account.never_logs_in() {
+            KeysFile::Absent
+        } else {
+            home::read(&account)
+        };
+        UserState::Present {
+            account,
+            in_sudoers: self.sudoers.contains(name),
+            keys,
         }
     }
 }

@@ -29,6 +29,40 @@ pub struct Observed {
     pub oslogin: bool,
     /// Every user that metadata or the ledger names.
     pub users: BTreeMap<String, UserState>,
+    /// Whether users are left out of `users` that are in line, as the last look found them.
+    pub partial: bool,
+    /// Whether the files of the ledger say exactly this.
+    pub ledger_is_recorded: bool,
+}
+
+impl Observed {
+    /// The same without the users.
+    #[must_use]
+    pub fn without_users(&self) -> Self {
+        Self {
+            ledger: self.ledger.clone(),
+            instance_id: self.instance_id.clone(),
+            sudoers_group: self.sudoers_group,
+            sudoers_rule: self.sudoers_rule.clone(),
+            groups: self.groups.clone(),
+            oslogin: self.oslogin,
+            users: BTreeMap::new(),
+            partial: false,
+            ledger_is_recorded: self.ledger_is_recorded,
+        }
+    }
+
+    fn account(&self, name: &str) -> Option<Account> {
+        match self.users.get(name) {
+            Some(UserState::Present { account, .. }) => Some(account.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether this user was left out because there is nothing to change.
+    fn skips(&self, name: &str) -> bool {
+        self.partial && !self.users.contains_key(name)
+    }
 }
 
 /// The sudo rule as it was found.
@@ -128,6 +162,8 @@ pub struct Plan {
     pub refused: BTreeMap<String, String>,
     /// The ledger as it is before any of this; the records of `users` are added as they succeed.
     pub ledger: Ledger,
+    /// Whether the files of the ledger say exactly what `ledger` does.
+    pub ledger_is_recorded: bool,
     /// Something worth a line in the log, once.
     pub notices: Vec<String>,
 }
@@ -160,6 +196,8 @@ pub struct UserPlan {
     pub record: Option<Record>,
     /// The metadata key that wants it so; `None` when the user is in none any more.
     pub cause: Option<Source>,
+    /// The account as it was found, if there is one.
+    pub account: Option<Account>,
 }
 
 /// One change to one user.
@@ -233,6 +271,7 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     let records = plan.ledger.all_records();
     plan.provide(desired, &records, settings, observed);
     plan.withdraw(desired, &records, settings, observed);
+    plan.ledger_is_recorded = observed.ledger_is_recorded && plan.ledger == observed.ledger;
     let ledger = &plan.ledger;
     let is_recorded = |user: &UserPlan| {
         ledger.users.get(&user.name) == user.record.as_ref()
@@ -255,7 +294,7 @@ impl Plan {
         observed: &Observed,
     ) {
         for (name, keys) in &desired.users {
-            if settings.ignore_users.contains(name) {
+            if observed.skips(name) || settings.ignore_users.contains(name) {
                 continue;
             }
             if name == "root" && !settings.allow_root {
@@ -270,6 +309,7 @@ impl Plan {
                     changes,
                     record: Some(record),
                     cause: keys.first().map(|key| key.source),
+                    account: observed.account(name),
                 }),
                 Err(reason) => {
                     self.blocked.insert(name.clone(), reason);
@@ -286,7 +326,7 @@ impl Plan {
         settings: &settings::Accounts,
         observed: &Observed,
     ) {
-        for (name, record) in records {
+        for (name, record) in records.iter().filter(|(name, _)| !observed.skips(name)) {
             let wanted = desired.users.contains_key(name) && !self.refused.contains_key(name);
             if wanted || settings.ignore_users.contains(name) {
                 continue;
@@ -298,6 +338,7 @@ impl Plan {
                         changes,
                         record: None,
                         cause: None,
+                        account: observed.account(name),
                     });
                 }
                 Err(reason) => {

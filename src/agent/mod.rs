@@ -224,13 +224,13 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
-        let metadata_config = config::metadata_config(
-            document.instance.attributes.present(),
-            document.project.attributes.present(),
-        )
-        .map(String::from);
+        let (instance, project) = (&document.instance.attributes, &document.project.attributes);
+        let metadata_config =
+            config::metadata_config(instance.present(), project.present()).map(String::from);
+        let is_half = instance.present().is_none() || project.present().is_none();
         let settings = match &self.settings {
-            Some((from, settings)) if *from == metadata_config => Arc::clone(settings),
+            // Half an answer does not say that the configuration in metadata is gone.
+            Some((from, settings)) if is_half || *from == metadata_config => Arc::clone(settings),
             _ => self.load_settings(metadata_config),
         };
         self.latest = Some(Input {

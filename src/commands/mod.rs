@@ -1,5 +1,6 @@
 //! One thin file per verb: arguments, the rooms that do the work, what the person sees, the exit status.
 
+pub mod accounts;
 pub mod agent;
 pub mod config;
 pub mod emulator;

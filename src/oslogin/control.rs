@@ -133,6 +133,13 @@ fn is_in_charge(wanted: Wanted, found: Observed) -> bool {
     wanted != Wanted::Off && matches!(found, Observed::Active { .. })
 }
 
+/// Whether OS Login is wanted and in charge of log-ins. Changes nothing.
+#[must_use]
+pub fn is_active(document: &Document) -> bool {
+    let wanted = wanted(document);
+    observe(wanted).is_ok_and(|found| is_in_charge(wanted, found))
+}
+
 /// Asks the control program; about two factors only where that matters.
 fn observe(wanted: Wanted) -> Result<Observed, ProcessError> {
     if processes::find(CONTROL).is_none() {

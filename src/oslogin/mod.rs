@@ -6,5 +6,5 @@
 mod control;
 mod plan;
 
-pub use control::{Control, Pass};
+pub use control::{Control, Pass, is_active};
 pub use plan::{Action, Observed, Wanted, plan, wanted};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
-use crate::accounts::observe::observe;
+use crate::accounts::memory::Memory;
 use crate::accounts::plan::{Plan, plan};
 use crate::agent::report::{Input, Report};
 use crate::config::policy::Function;
@@ -18,6 +18,7 @@ use crate::system::time;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     oslogin: Control,
+    memory: Memory,
 }
 
 impl Accounts {
@@ -40,7 +41,10 @@ impl Accounts {
         }
         let instance_id = input.document.instance.id.present().cloned();
         let (mut observed, ledger_problems) =
-            match observe(desired.users.keys(), settings, instance_id) {
+            match self
+                .memory
+                .observe(&desired, settings, instance_id, &input.etag, now)
+            {
                 Ok(observed) => observed,
                 Err(error) => {
                     return Report::failed(
@@ -63,6 +67,11 @@ impl Accounts {
         };
         for problem in ledger_problems.into_iter().chain(oslogin.problem) {
             report.problems.insert(problem.clone(), problem);
+        }
+        if oslogin.active {
+            self.memory.forget();
+        } else {
+            self.memory.learn(desired, &plan, &outcome);
         }
         tell(plan, outcome, &mut report);
         report

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod private;
+mod stamp;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 
 pub use attributes::{Attributes, FileMode};
 pub use private::PrivateDirectory;
+pub use stamp::Stamp;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.
 const TEMPORARY_MARK: &str = ".gce-guest-";

@@ -1,0 +1,264 @@
+//! `gce-guest accounts` and `gce-guest explain user`: the users that metadata asks for, for people and for scripts.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use log::LevelFilter;
+use serde_json::{Value, json};
+
+use crate::accounts::explain::explain;
+use crate::accounts::keys::{DesiredKeys, desired};
+use crate::accounts::ledger::Origin;
+use crate::accounts::observe::observe;
+use crate::accounts::plan::{Observed, Plan, plan};
+use crate::agent::managers::Manager;
+use crate::agent::report::Input;
+use crate::cli::tell;
+use crate::config;
+use crate::metadata::{Client, Document, Endpoint};
+use crate::oslogin;
+use crate::system::locks::FileLock;
+use crate::system::root::Root;
+use crate::system::{log as sinks, time};
+
+/// Arguments of `gce-guest accounts`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status: 0 done, 1 something failed or another agent holds the lock.
+
+Examples:
+  gce-guest accounts list            every user of metadata and of the ledger
+  gce-guest accounts list --json     the same for programs
+  gce-guest accounts sync            bring accounts in line with metadata now, without the agent")]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the users with their origin, keys and state.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make one pass: create, change and remove what metadata asks for.
+    Sync {
+        /// Accepted for clarity: one pass is what there is.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Arguments of `gce-guest explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status: 0 every link holds, 1 one fails or the machine cannot be read.
+
+Example:
+  gce-guest explain user alice")]
+pub struct ExplainArguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Why a user is there or not: from the metadata line to the account, with the link that fails.
+    User {
+        /// The user's name.
+        name: String,
+    },
+}
+
+/// What every verb works from.
+struct Situation {
+    input: Input,
+    desired: DesiredKeys,
+    observed: Observed,
+}
+
+/// Runs `gce-guest accounts`.
+///
+/// # Errors
+/// Metadata or the machine cannot be read, or the lock is held.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    sinks::start(&sinks::Options::console(LevelFilter::Warn));
+    match arguments.verb {
+        Verb::List { json } => list(json),
+        Verb::Sync { once: _ } => sync(),
+    }
+}
+
+/// Runs `gce-guest explain`.
+///
+/// # Errors
+/// Metadata or the machine cannot be read.
+pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    sinks::start(&sinks::Options::console(LevelFilter::Warn));
+    let What::User { name } = &arguments.what;
+    let situation = look(Some(name))?;
+    let links = explain(
+        name,
+        &situation.desired,
+        &situation.input.settings,
+        &situation.observed,
+    );
+    let mut out = io::stdout().lock();
+    for link in &links {
+        writeln!(
+            out,
+            "{}  {}",
+            if link.holds { "ok  " } else { "FAIL" },
+            link.text
+        )?;
+    }
+    let all_hold = links.iter().all(|link| link.holds);
+    Ok(if all_hold {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Reads metadata and settings.
+fn read_input() -> anyhow::Result<Input> {
+    let document = Client::new(Endpoint::compute_engine())
+        .get_document()
+        .context("read metadata")?;
+    let settings = config::load(&Root::machine(), metadata_config(&document)).settings;
+    Ok(Input {
+        document: Arc::new(document),
+        etag: "".into(),
+        settings: Arc::new(settings),
+    })
+}
+
+fn metadata_config(document: &Document) -> Option<&str> {
+    config::metadata_config(
+        document.instance.attributes.present(),
+        document.project.attributes.present(),
+    )
+}
+
+/// Reads metadata, settings and the machine, which has to be read as root; `also` is looked up in any case.
+fn look(also: Option<&String>) -> anyhow::Result<Situation> {
+    let input = read_input()?;
+    let desired = desired(&input.document, time::now());
+    let instance_id = input.document.instance.id.present().cloned();
+    let names = desired.users.keys().chain(also);
+    let (mut observed, problems) =
+        observe(names, &input.settings.accounts, instance_id).context("read the accounts")?;
+    observed.oslogin = oslogin::is_active(&input.document);
+    for problem in problems {
+        tell(&format!("gce-guest: {problem}"));
+    }
+    Ok(Situation {
+        input,
+        desired,
+        observed,
+    })
+}
+
+fn sync() -> anyhow::Result<ExitCode> {
+    let _lock = FileLock::try_take(Path::new(Manager::Accounts.lock()))
+        .context("take the place of the agent")?;
+    let input = read_input()?;
+    let report = Manager::Accounts.work()(&input);
+    let mut out = io::stdout().lock();
+    for change in &report.changes {
+        writeln!(out, "{change}")?;
+    }
+    if report.changes.is_empty() {
+        writeln!(out, "nothing to do")?;
+    }
+    for problem in report.problems.values().chain(report.failures.values()) {
+        tell(&format!("gce-guest: {problem}"));
+    }
+    if report.failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!(
+        "{} users could not be brought in line",
+        report.failures.len()
+    );
+}
+
+fn list(as_json: bool) -> anyhow::Result<ExitCode> {
+    let situation = look(None)?;
+    let plan = plan(
+        &situation.desired,
+        &situation.input.settings.accounts,
+        &situation.observed,
+    );
+    let users: Vec<Value> = situation
+        .observed
+        .users
+        .keys()
+        .map(|name| user(name, &situation, &plan))
+        .collect();
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&users)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "{:<20} {:<8} {:>4}  {:<20} STATE",
+        "USER", "ORIGIN", "KEYS", "NEXT EXPIRY"
+    )?;
+    for user in &users {
+        let text = |field: &str| user[field].as_str().unwrap_or("-").to_owned();
+        let (name, origin, expiry, state) = (
+            text("user"),
+            text("origin"),
+            text("next_expiry"),
+            text("state"),
+        );
+        writeln!(
+            out,
+            "{name:<20} {origin:<8} {:>4}  {expiry:<20} {state}",
+            user["keys"].as_u64().unwrap_or_default()
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One user, as data.
+fn user(name: &str, situation: &Situation, plan: &Plan) -> Value {
+    let keys = situation.desired.users.get(name);
+    let origin = situation
+        .observed
+        .ledger
+        .users
+        .get(name)
+        .map(|record| match record.origin {
+            Origin::Created => "created",
+            Origin::Adopted => "adopted",
+        });
+    let next_expiry = keys.and_then(|keys| keys.iter().filter_map(|key| key.expires).min());
+    let pending = plan
+        .users
+        .iter()
+        .any(|user| user.name == name && !user.changes.is_empty());
+    let error = plan.blocked.get(name).or(plan.refused.get(name));
+    let state = match (error, pending, keys) {
+        (Some(error), _, _) => error.clone(),
+        (None, true, _) => "changes pending".into(),
+        (None, false, Some(_)) => "in line".into(),
+        (None, false, None) => "not wanted".into(),
+    };
+    json!({
+        "user": name,
+        "origin": origin,
+        "keys": keys.map_or(0, Vec::len),
+        "next_expiry": next_expiry.map(|expiry| expiry.to_string()),
+        "state": state,
+        "error": error,
+    })
+}
