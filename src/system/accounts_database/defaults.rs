@@ -263,7 +263,7 @@ mod tests {
             ("USERGROUPS_ENAB yes\nUID_MIN 70000\n", USERADD),
             ("USERGROUPS_ENAB yes\nUID_MIN 0\n", USERADD),
             ("USERGROUPS_ENAB yes\nUID_MIN \"1000\"\n", USERADD),
-            ("USERGROUPS_ENAB yes\nUMASK 99\n", USERADD),
+            ("USERGROUPS_ENAB yes\nUMASK 099\n", USERADD),
             ("USERGROUPS_ENAB yes\nMAX_MEMBERS_PER_GROUP 10\n", USERADD),
             ("USERGROUPS_ENAB yes\nUSE_TCB yes\n", USERADD),
             (enabled, ""),
