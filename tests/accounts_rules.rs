@@ -13,7 +13,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd};
-use support::{Daemon, PROGRAM, in_sandbox, poll_until, run, text_of};
+use support::{Daemon, PROGRAM, in_sandbox, in_sandbox_with, poll_until, run, text_of};
 
 fn configure(text: &str) {
     std::fs::write("/etc/default/instance_configs.cfg", text).unwrap();
@@ -723,4 +723,129 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
             );
         },
     );
+}
+
+#[test]
+fn keys_go_where_sshd_looks_for_them_or_nowhere() {
+    in_sandbox("keys_go_where_sshd_looks_for_them_or_nowhere", || {
+        run(["ssh-keygen", "-A"]);
+        let vm = Vm::new();
+        for (setting, place) in [
+            (
+                "AuthorizedKeysFile %h/.keys/metadata\n",
+                Some("/home/alice/.keys/metadata"),
+            ),
+            (
+                "AuthorizedKeysFile /etc/ssh/keys/%u .ssh/authorized_keys\n",
+                Some("/home/alice/.ssh/authorized_keys"),
+            ),
+            (
+                "Match User alice\n  AuthorizedKeysFile .ssh/special\n",
+                Some("/home/alice/.ssh/special"),
+            ),
+            ("AuthorizedKeysFile /etc/ssh/keys/%u\n", None),
+        ] {
+            support::attempt(["userdel", "-r", "alice"]);
+            std::fs::write("/etc/ssh/sshd_config.d/site.conf", setting).unwrap();
+            run(["sshd", "-t"]);
+            let agent = vm.agent();
+            vm.set_keys(&[entry("alice")]);
+            let log = vm.settled(&agent);
+            match place {
+                Some(place) => assert_eq!(
+                    contents(place),
+                    format!("# Added by Google\n{KEY}\n"),
+                    "{setting}{log}"
+                ),
+                None => {
+                    assert!(
+                        log.contains("sshd looks for keys in /etc/ssh/keys/alice only"),
+                        "{log}"
+                    );
+                    assert!(!std::path::Path::new("/home/alice/.ssh").exists());
+                }
+            }
+            drop(agent);
+            vm.set_keys(&[]);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            assert_eq!(place.map(contents).unwrap_or_default(), "", "{setting}");
+        }
+    });
+}
+
+/// Blocks every open in a directory until it is ended, as a dead file server does.
+const BLOCKER: &str = r#"
+import ctypes, os, signal, sys
+libc = ctypes.CDLL("libc.so.6", use_errno=True)
+group = libc.fanotify_init(0x04, os.O_RDONLY)
+mark = libc.fanotify_mark(group, 1, ctypes.c_uint64(0x10000 | 0x40000000 | 0x08000000), -100, sys.argv[1].encode())
+print("blocking" if group >= 0 and mark == 0 else os.strerror(ctypes.get_errno()), flush=True)
+signal.pause()
+"#;
+
+#[test]
+fn a_home_that_does_not_answer_delays_only_its_user() {
+    let name = "a_home_that_does_not_answer_delays_only_its_user";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        for user in ["stuck", "alice"] {
+            run(["useradd", "-m", user]);
+            run([
+                "install",
+                "-d",
+                "-m",
+                "700",
+                "-o",
+                user,
+                "-g",
+                user,
+                &format!("/home/{user}/.ssh"),
+            ]);
+        }
+        let blocker = Daemon::start(
+            "blocker",
+            ["/usr/bin/python3", "-c", BLOCKER, "/home/stuck/.ssh"],
+        );
+        poll_until(PATIENCE, "the home is blocked", || {
+            blocker.said().contains("blocking")
+        });
+        let vm = Vm::new();
+        let mut agent = vm.agent();
+        vm.set_keys(&["stuck", "alice", "bob"].map(entry));
+        vm.settled(&agent);
+        assert!(has_key("alice") && has_key("bob"), "{}", agent.said());
+        // It is not waited for again and again, and told once.
+        for _ in 0..5 {
+            vm.settled(&agent);
+        }
+        assert_eq!(
+            agent
+                .said()
+                .matches("the home directory does not answer")
+                .count(),
+            1,
+            "{}",
+            agent.said()
+        );
+        vm.set_keys(&["stuck", "bob"].map(entry));
+        vm.settled(&agent);
+        assert!(!has_key("alice"));
+        let threads = text_of(["sh", "-c", &format!("ls /proc/{}/task | wc -l", agent.id())]);
+        assert!(
+            threads.parse::<usize>().unwrap() < 12,
+            "no thread is left for every pass: {threads}"
+        );
+        // SIGTERM is answered even so.
+        agent.signal("TERM");
+        assert!(agent.wait(PATIENCE).success());
+        let agent = vm.agent();
+        vm.settled(&agent);
+        drop(blocker);
+        poll_until(
+            Duration::from_secs(90),
+            "the key is there once the home answers",
+            || has_key("stuck"),
+        );
+        vm.settled(&agent);
+    });
 }

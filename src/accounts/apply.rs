@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::create::Creations;
+use super::home::Homes;
 use super::keys::Source;
 use super::ledger::{self, Ledger};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
-use super::{commands, home, observe, sudoers};
+use super::{commands, observe, sudoers};
 use crate::config::settings;
 use crate::system::files::{self, Attributes, PrivateDirectory};
 use crate::system::processes::{self, Invocation};
@@ -34,7 +35,7 @@ pub struct Change {
 
 /// Carries out a plan. A failing change costs its user; the ledger says afterwards what is true.
 #[must_use]
-pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
+pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outcome {
     let mut outcome = Outcome::default();
     for change in &plan.machine {
         match change_machine(*change, settings) {
@@ -65,7 +66,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts) -> Outcome {
             }
             continue;
         }
-        match change_user(user, settings, &mut creations, &mut outcome.changes) {
+        match change_user(user, settings, homes, &mut creations, &mut outcome.changes) {
             Ok(()) => {
                 ledger.creating.remove(&user.name);
                 match user.record {
@@ -132,6 +133,7 @@ fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
 fn change_user(
     user: &UserPlan,
     settings: &settings::Accounts,
+    homes: &Homes,
     creations: &mut Creations<'_>,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
@@ -168,7 +170,7 @@ fn change_user(
                 if account.never_logs_in() {
                     continue;
                 }
-                home::write(&account, keys)?;
+                homes.write(name, &account, keys)?;
                 match keys.len() {
                     0 => format!("removed our keys of user {name}, others stay"),
                     1 => format!("wrote 1 key of user {name} to authorized_keys"),
@@ -176,7 +178,7 @@ fn change_user(
                 }
             }
             UserChange::RemoveKeysFile => {
-                home::remove(&account(name)?)?;
+                homes.remove(name, &account(name)?)?;
                 format!("removed the authorized_keys of user {name}")
             }
             UserChange::Delete => {

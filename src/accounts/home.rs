@@ -1,100 +1,227 @@
-//! `authorized_keys` in a home directory, which its owner controls and may swap under our hands.
+//! `authorized_keys` in home directories, which their owners control and may swap under our hands.
 //!
-//! Everything inside the home is done with the owner's credentials and by directory file descriptors that follow no link:
-//! whatever the owner plants there, he reaches only what he could reach anyway (spec/core.md SEC 6, SEC 7).
+//! Everything inside a home is done with the owner's credentials and by directory file descriptors that follow no link:
+//! whatever the owner plants there, he reaches only what he could reach anyway (spec/core.md SEC 6, SEC 7). A home that
+//! does not answer, on a dead file server say, costs its own user and nobody else.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::authorized_keys;
+use super::location::{KeysFiles, Location};
 use super::plan::{Account, KeysFile};
-use crate::system::credentials::{Credentials, act_as};
+use crate::system::credentials::{Credentials, GivenUp, Work};
 use crate::system::files::{Attributes, Directory};
 use crate::system::root::Root;
 use crate::system::selinux;
 
-/// The directory of the keys, inside the home.
-const SSH_DIRECTORY: &str = ".ssh";
-/// The file of the keys, inside that.
-const KEYS_FILE: &str = "authorized_keys";
 /// The largest file that is read, in bytes: sshd itself reads far less.
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
+/// How long a home may take to answer before the others are seen to.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long one that was too slow before, and has answered since, may take.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads an account's `authorized_keys`.
-#[must_use]
-pub fn read(account: &Account) -> KeysFile {
-    match act_as(credentials(account), || read_as_owner(account)) {
-        Ok(Some(bytes)) => KeysFile::Contents(bytes),
-        Ok(None) => KeysFile::Absent,
-        Err(error) => KeysFile::Refused(refusal(account, &error)),
+/// The home directories of users, and what is remembered of slow ones between passes.
+#[derive(Debug, Default)]
+pub struct Homes {
+    keys_files: KeysFiles,
+    slow: Mutex<BTreeMap<u32, Slow>>,
+}
+
+/// A home that did not answer in time.
+#[derive(Debug)]
+struct Slow(Box<dyn Pending>);
+
+/// Work whose result nobody waits for any more.
+trait Pending: Send + std::fmt::Debug {
+    fn is_over(&self) -> bool;
+}
+
+impl<T: Send + std::fmt::Debug + 'static> Pending for Work<T> {
+    fn is_over(&self) -> bool {
+        self.is_over()
     }
 }
 
-/// Lets the file hold exactly `keys` of ours. Home and `.ssh` are made where they are missing.
-///
-/// # Errors
-/// What stands in the way, with the path. The old file is then untouched.
-pub fn write(account: &Account, keys: &[String]) -> io::Result<()> {
-    make_missing_home(account)?;
-    let label = selinux::default_context(
-        &Root::machine(),
-        &account.home.join(SSH_DIRECTORY).join(KEYS_FILE),
-    );
-    let attributes = Attributes::mode(0o600).labelled(label);
-    let written = act_as(credentials(account), || {
-        let home = Directory::open(&account.home)?;
-        let (ssh, made) = home.open_or_create_directory(OsStr::new(SSH_DIRECTORY), 0o700)?;
-        if !made {
-            close_to_others(&ssh)?;
+impl Homes {
+    /// Reads anew where sshd looks for keys; once before each pass.
+    pub fn refresh(&mut self) {
+        self.keys_files = KeysFiles::read(&Root::machine());
+    }
+
+    /// Reads a user's `authorized_keys`.
+    #[must_use]
+    pub fn read(&self, name: &str, account: &Account) -> KeysFile {
+        let place = match self.place(name, account) {
+            Ok(place) => place,
+            Err(reason) => return KeysFile::Refused(reason),
+        };
+        let file = place.file();
+        let result = self.act_as(account.uid, owner(account), move |_| {
+            match place.open_directory()? {
+                Some(directory) => directory.read(place.name(), SIZE_LIMIT),
+                None => Ok(None),
+            }
+        });
+        match result {
+            Ok(Some(bytes)) => KeysFile::Contents(bytes),
+            Ok(None) => KeysFile::Absent,
+            Err(error) => KeysFile::Refused(refusal(&file, &error)),
         }
-        ssh.sweep(OsStr::new(KEYS_FILE))?;
-        let present = ssh
-            .read(OsStr::new(KEYS_FILE), SIZE_LIMIT)?
-            .unwrap_or_default();
-        let lines: Vec<&str> = keys.iter().map(String::as_str).collect();
-        match authorized_keys::edit(&present, &lines) {
-            Some(edited) => ssh.replace(OsStr::new(KEYS_FILE), &edited, &attributes),
-            None => Ok(()),
+    }
+
+    /// Lets the file hold exactly `keys` of ours. Home and directories are made where they are missing.
+    ///
+    /// # Errors
+    /// What stands in the way, with the path. The old file is then untouched.
+    pub fn write(&self, name: &str, account: &Account, keys: &[String]) -> io::Result<()> {
+        let place = self.place(name, account).map_err(io::Error::other)?;
+        let file = place.file();
+        let missing = account.clone();
+        let root = Credentials { uid: 0, gid: 0 };
+        self.act_as(account.uid, root, move |_| make_missing_home(&missing))
+            .map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))?;
+        let attributes =
+            Attributes::mode(0o600).labelled(selinux::default_context(&Root::machine(), &file));
+        let keys = keys.to_vec();
+        let result = self.act_as(account.uid, owner(account), move |given_up| {
+            place.write(&keys, &attributes, given_up)
+        });
+        result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
+    }
+
+    /// Removes the file, whatever it is but a directory: a link goes, and not what it points to.
+    ///
+    /// # Errors
+    /// What stands in the way, with the path.
+    pub fn remove(&self, name: &str, account: &Account) -> io::Result<()> {
+        let place = self.place(name, account).map_err(io::Error::other)?;
+        let file = place.file();
+        let result = self.act_as(account.uid, owner(account), move |given_up| {
+            match place.open_directory()? {
+                Some(directory) => {
+                    given_up.check()?;
+                    directory.remove(place.name()).map(drop)
+                }
+                None => Ok(()),
+            }
+        });
+        result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
+    }
+
+    fn place(&self, name: &str, account: &Account) -> Result<Place, String> {
+        match self.keys_files.location(name, account.uid, &account.home) {
+            Location::BelowHome(names) => Ok(Place {
+                home: account.home.clone(),
+                names,
+            }),
+            Location::Refused(reason) => Err(reason),
         }
-    });
-    written.map_err(|error| io::Error::new(error.kind(), refusal(account, &error)))
+    }
+
+    /// Acts on the home of the user with this id, for a limited time.
+    fn act_as<T: Send + std::fmt::Debug + 'static>(
+        &self,
+        uid: u32,
+        credentials: Credentials,
+        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        // A poisoned lock is whole: nothing in here can panic between two writes.
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = match slow.get(&uid) {
+            Some(Slow(pending)) if !pending.is_over() => return Err(io::ErrorKind::TimedOut.into()),
+            Some(_) => LONG_PATIENCE,
+            None => PATIENCE,
+        };
+        let work = Work::start(credentials, work)?;
+        let result = work.wait(patience);
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
+            slow.insert(uid, Slow(Box::new(work)));
+        } else {
+            slow.remove(&uid);
+        }
+        result
+    }
 }
 
-/// Removes the file, whatever it is but a directory: a link goes, and not what it points to.
-///
-/// # Errors
-/// What stands in the way, with the path.
-pub fn remove(account: &Account) -> io::Result<()> {
-    let removed = act_as(credentials(account), || {
-        match open_ssh_directory(account)? {
-            Some(ssh) => ssh.remove(OsStr::new(KEYS_FILE)).map(drop),
-            None => Ok(()),
-        }
-    });
-    removed.map_err(|error| io::Error::new(error.kind(), refusal(account, &error)))
-}
-
-fn credentials(account: &Account) -> Credentials {
+fn owner(account: &Account) -> Credentials {
     Credentials {
         uid: account.uid,
         gid: account.gid,
     }
 }
 
-fn read_as_owner(account: &Account) -> io::Result<Option<Vec<u8>>> {
-    match open_ssh_directory(account)? {
-        Some(ssh) => ssh.read(OsStr::new(KEYS_FILE), SIZE_LIMIT),
-        None => Ok(None),
-    }
+/// The place of a keys file: the home, and names below it.
+#[derive(Clone, Debug)]
+struct Place {
+    home: PathBuf,
+    names: Vec<OsString>,
 }
 
-fn open_ssh_directory(account: &Account) -> io::Result<Option<Directory>> {
-    let opened = Directory::open(&account.home)
-        .and_then(|home| home.open_directory(OsStr::new(SSH_DIRECTORY)));
-    match opened {
-        Ok(directory) => Ok(Some(directory)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+impl Place {
+    fn file(&self) -> PathBuf {
+        self.home.join(self.names.iter().collect::<PathBuf>())
+    }
+
+    /// The file's own name, and the directories before it.
+    fn split(&self) -> (&OsStr, &[OsString]) {
+        let (name, directories) = self
+            .names
+            .split_last()
+            .expect("a location below the home has a name");
+        (name, directories)
+    }
+
+    fn name(&self) -> &OsStr {
+        self.split().0
+    }
+
+    /// Opens the directory of the file; `None` when there is none.
+    fn open_directory(&self) -> io::Result<Option<Directory>> {
+        let opened = Directory::open(&self.home).and_then(|home| {
+            self.split()
+                .1
+                .iter()
+                .try_fold(home, |directory, name| directory.open_directory(name))
+        });
+        match opened {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(
+        &self,
+        keys: &[String],
+        attributes: &Attributes,
+        given_up: &GivenUp,
+    ) -> io::Result<()> {
+        let (name, directories) = self.split();
+        let mut directory = Directory::open(&self.home)?;
+        for name in directories {
+            let (next, made) = directory.open_or_create_directory(name, 0o700)?;
+            if !made {
+                close_to_others(&next)?;
+            }
+            directory = next;
+        }
+        directory.sweep(name)?;
+        let present = directory.read(name, SIZE_LIMIT)?.unwrap_or_default();
+        let lines: Vec<&str> = keys.iter().map(String::as_str).collect();
+        match authorized_keys::edit(&present, &lines) {
+            Some(edited) => {
+                // What nobody waits for any more may be revoked by now.
+                given_up.check()?;
+                directory.replace(name, &edited, attributes)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -110,15 +237,16 @@ fn close_to_others(directory: &Directory) -> io::Result<()> {
 
 /// Makes a home that is missing, as directory users have it at their first login; its parent must be root's alone.
 fn make_missing_home(account: &Account) -> io::Result<()> {
-    match Directory::open(&account.home) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // Whether the owner can use it is found out with the owner's credentials.
-        _ => return Ok(()),
-    }
     let (Some(parent), Some(name)) = (account.home.parent(), account.home.file_name()) else {
         return Ok(());
     };
-    let parent = Directory::open(parent)?;
+    // Whether the owner can use it is found out with the owner's credentials.
+    let Ok(parent) = Directory::open(parent) else {
+        return Ok(());
+    };
+    if parent.status_of(name)?.is_some() {
+        return Ok(());
+    }
     let status = parent.status()?;
     if status.st_uid != 0 || status.st_mode & 0o022 != 0 {
         let told = format!(
@@ -131,13 +259,12 @@ fn make_missing_home(account: &Account) -> io::Result<()> {
 }
 
 /// What went wrong, with the place and what to do.
-fn refusal(account: &Account, error: &io::Error) -> String {
-    let file = account.home.join(SSH_DIRECTORY).join(KEYS_FILE);
+fn refusal(file: &std::path::Path, error: &io::Error) -> String {
     let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     let advice = match error.kind() {
         _ if is_link => "it is a symbolic link; replace it by a real file",
         io::ErrorKind::NotADirectory => {
-            "the home directory or .ssh is a link or no directory; replace it by a real one"
+            "a directory on the way is a link or none at all; replace it by a real one"
         }
         io::ErrorKind::InvalidInput => "it is not a regular file; remove it",
         io::ErrorKind::FileTooLarge => "it is too large to be a list of keys; shorten it",
@@ -145,6 +272,9 @@ fn refusal(account: &Account, error: &io::Error) -> String {
             "the user may not write there; check owner and mode of the home directory"
         }
         io::ErrorKind::StorageFull => "the disk is full; the old file is untouched",
+        io::ErrorKind::TimedOut => {
+            "the home directory does not answer; other users are not held up"
+        }
         _ => "the old file is untouched",
     };
     format!("cannot use {}: {error} ({advice})", file.display())

@@ -11,24 +11,26 @@
 //! * on every pass that does not come from a change of metadata: the round of every minute, a key's expiry, a retry, SIGHUP;
 //! * when the last full look is a minute ago, however fast metadata changes;
 //! * when anything failed before, when the settings, the instance or OS Login changed, when metadata is not whole;
-//! * when the files of users, groups, the name service, sudo or the ledger are not the ones they were ([`Stamp`]).
+//! * when the files of users, groups, the name service, sudo, sshd or the ledger are not the ones they were ([`Stamp`]).
 //!
 //! So meddling is healed as late as on a machine whose metadata does not change, and not later. A restart remembers
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::apply::Outcome;
+use super::home::Homes;
 use super::keys::{DesiredKeys, Key};
 use super::observe::{observe, observe_again};
 use super::plan::{Observed, Plan};
-use super::{ledger, sudoers};
+use super::{ledger, location, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
+use crate::system::root::Root;
 
 /// How long a full look counts, in seconds: the period in which the watch of metadata comes round (spec/core.md 4).
 const FULL_LOOK_COUNTS: i64 = 60;
@@ -77,6 +79,7 @@ impl Memory {
         desired: &DesiredKeys,
         settings: &settings::Accounts,
         instance_id: Option<String>,
+        homes: &Homes,
         version: &str,
         now: Timestamp,
     ) -> io::Result<(Observed, Vec<String>)> {
@@ -94,11 +97,12 @@ impl Memory {
         let (observed, problems, looked) = match usable {
             Some(established) => {
                 let names = to_look_at(desired, &established.in_line, &established.machine);
-                let observed = observe_again(names, settings, &established.machine);
+                let observed = observe_again(names, settings, homes, &established.machine);
                 (observed, Vec::new(), established.looked)
             }
             None => {
-                let (observed, problems) = observe(desired.users.keys(), settings, instance_id)?;
+                let (observed, problems) =
+                    observe(desired.users.keys(), settings, instance_id, homes)?;
                 (observed, problems, now)
             }
         };
@@ -174,17 +178,17 @@ fn to_look_at(
 fn stamps(now: i64) -> Vec<Stamp> {
     let sudoers = Path::new(sudoers::DIRECTORY);
     let ledger = Path::new(ledger::DIRECTORY);
-    [
-        Path::new("/etc/passwd"),
-        Path::new("/etc/group"),
-        Path::new("/etc/nsswitch.conf"),
-        sudoers,
-        &sudoers.join(sudoers::FILE),
-        &ledger.join(ledger::NAMES_FILE),
-        &ledger.join(ledger::RECORDS_FILE),
-    ]
-    .map(|path| Stamp::of(path, now))
-    .to_vec()
+    let mut paths = vec![
+        PathBuf::from("/etc/passwd"),
+        PathBuf::from("/etc/group"),
+        PathBuf::from("/etc/nsswitch.conf"),
+        sudoers.to_path_buf(),
+        sudoers.join(sudoers::FILE),
+        ledger.join(ledger::NAMES_FILE),
+        ledger.join(ledger::RECORDS_FILE),
+    ];
+    paths.extend(location::configuration_files(&Root::machine()));
+    paths.iter().map(|path| Stamp::of(path, now)).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod home;
 pub mod keys;
 pub mod ledger;
+pub mod location;
 pub mod memory;
 pub mod names;
 pub mod observe;

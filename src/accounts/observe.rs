@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use super::home;
+use super::home::Homes;
 use super::ledger::{self, Ledger};
 use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
@@ -32,6 +32,7 @@ pub fn observe<'a>(
     wanted: impl Iterator<Item = &'a String>,
     settings: &settings::Accounts,
     instance_id: Option<String>,
+    homes: &Homes,
 ) -> io::Result<(Observed, Vec<String>)> {
     let (ledger, ledger_is_recorded, problems) = read_ledger()?;
     let mut names: BTreeSet<String> = wanted.cloned().collect();
@@ -48,6 +49,7 @@ pub fn observe<'a>(
         local: LocalUsers::read_for(names.len()),
         sudoers: members.into_iter().collect(),
         settings,
+        homes,
     };
     let observed = Observed {
         instance_id,
@@ -73,6 +75,7 @@ pub fn observe<'a>(
 pub(super) fn observe_again(
     names: BTreeSet<String>,
     settings: &settings::Accounts,
+    homes: &Homes,
     before: &Observed,
 ) -> Observed {
     let members = match users::group(sudoers::GROUP) {
@@ -83,6 +86,7 @@ pub(super) fn observe_again(
         local: LocalUsers::read_for(names.len()),
         sudoers: members.into_iter().collect(),
         settings,
+        homes,
     };
     Observed {
         users: users.look_up(names),
@@ -124,6 +128,7 @@ struct Users<'a> {
     local: LocalUsers,
     sudoers: BTreeSet<String>,
     settings: &'a settings::Accounts,
+    homes: &'a Homes,
 }
 
 impl Users<'_> {
@@ -136,27 +141,27 @@ impl Users<'_> {
     }
 
     fn state(&self, name: &str) -> UserState {
-        let user = match self.local.user(name) {
-            Ok(user) => user,
-            Err(error) => return UserState::Unavailable(error.to_string()),
-        };
-        let Some(user) = user else {
-            let reused = self.settings.reuse_homedir;
-            return UserState::Missing {
+        match self.local.user(name) {
+            Ok(Some(user)) => {
+                let account = account(&user);
+                let keys = if account.never_logs_in() {
+                    KeysFile::Absent
+                } else {
+                    self.homes.read(name, &account)
+                };
+                UserState::Present {
+                    account,
+                    in_sudoers: self.sudoers.contains(name),
+                    keys,
+                }
+            }
+            Ok(None) => UserState::Missing {
                 group: clash(name),
-                left_home: reused.then(|| left_home(name)).flatten(),
-            };
-        };
-        let account = account(&user);
-        let keys = if account.never_logs_in() {
-            KeysFile::Absent
-        } else {
-            home::read(&account)
-        };
-        UserState::Present {
-            account,
-            in_sudoers: self.sudoers.contains(name),
-            keys,
+                left_home: (self.settings.reuse_homedir)
+                    .then(|| left_home(name))
+                    .flatten(),
+            },
+            Err(error) => UserState::Unavailable(error.to_string()),
         }
     }
 }

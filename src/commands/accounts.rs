@@ -11,6 +11,7 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use crate::accounts::explain::explain;
+use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
 use crate::accounts::observe::observe;
@@ -151,9 +152,11 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
     let input = read_input()?;
     let desired = desired(&input.document, time::now());
     let instance_id = input.document.instance.id.present().cloned();
+    let mut homes = Homes::default();
+    homes.refresh();
     let names = desired.users.keys().chain(also);
-    let (mut observed, problems) =
-        observe(names, &input.settings.accounts, instance_id).context("read the accounts")?;
+    let (mut observed, problems) = observe(names, &input.settings.accounts, instance_id, &homes)
+        .context("read the accounts")?;
     observed.oslogin = oslogin::is_active(&input.document);
     for problem in problems {
         tell(&format!("gce-guest: {problem}"));

@@ -5,6 +5,11 @@
 //! thread ends with its credentials.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread;
@@ -18,33 +23,87 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// Runs `work` with the credentials and returns its result. For root, and for the ids that the program has anyway, it
-/// simply runs.
-///
-/// # Errors
-/// The credentials cannot be taken (not root), or those of `work`. A panic in `work` becomes an error.
-pub fn act_as<T: Send>(
-    credentials: Credentials,
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<T> {
-    if rustix::process::geteuid().as_raw() == credentials.uid {
-        return work();
+/// Work in a user's name that goes on in its own thread, perhaps for longer than anybody waits for it: a home directory on
+/// a file server that does not answer cannot be interrupted.
+#[derive(Debug)]
+pub struct Work<T> {
+    result: Receiver<io::Result<T>>,
+    given_up: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Tells work that nobody waits for it any more, so that it does nothing that would come too late.
+#[derive(Clone, Debug)]
+pub struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    /// An error once nobody waits for the work any more.
+    ///
+    /// # Errors
+    /// `TimedOut`, then.
+    pub fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Acquire) {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(())
+        }
     }
-    std::thread::scope(|scope| {
-        let worker = std::thread::Builder::new()
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// Starts `work` with the credentials. A panic in it becomes an error.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn start(
+        credentials: Credentials,
+        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<Self> {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), mpsc::channel());
+        let thread = std::thread::Builder::new()
             .name("user".into())
-            .spawn_scoped(scope, || {
-                take(credentials)?;
-                work()
+            .spawn(move || {
+                let result = take(credentials).and_then(|()| work(&token));
+                // Nobody may be waiting any more.
+                let _ = sender.send(result);
             })?;
-        worker
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the work ended in a panic")))
-    })
+        Ok(Self {
+            result,
+            given_up,
+            thread,
+        })
+    }
+
+    /// Waits for the result, but no longer than this. After that nothing more is waited for, and the work is told.
+    ///
+    /// # Errors
+    /// `TimedOut`, or those of the work.
+    pub fn wait(&self, at_most: Duration) -> io::Result<T> {
+        match self.result.recv_timeout(at_most) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the work ended in a panic"))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.given_up.store(true, Ordering::Release);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+    }
+
+    /// Whether it is over, waited for or not.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
 }
 
 /// Takes the credentials for the calling thread only; there is no way back.
 fn take(credentials: Credentials) -> io::Result<()> {
+    if rustix::process::geteuid().as_raw() == credentials.uid {
+        return Ok(());
+    }
     let (uid, gid) = (
         Uid::from_raw(credentials.uid),
         Gid::from_raw(credentials.gid),
@@ -54,4 +113,55 @@ fn take(credentials: Credentials) -> io::Result<()> {
     thread::set_thread_res_gid(rustix::process::getgid(), gid, rustix::process::getgid())?;
     thread::set_thread_res_uid(rustix::process::getuid(), uid, rustix::process::getuid())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Credentials {
+        Credentials {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_is_told() {
+        let (release, gate) = mpsc::channel::<()>();
+        let (told, heard) = mpsc::channel();
+        let work = Work::start(own(), move |given_up| {
+            gate.recv().map_err(io::Error::other)?;
+            told.send(given_up.check().is_err())
+                .map_err(io::Error::other)
+        })
+        .unwrap();
+        assert_eq!(
+            work.wait(Duration::from_millis(10)).unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
+        assert!(!work.is_over());
+        release.send(()).unwrap();
+        assert!(heard.recv_timeout(Duration::from_secs(10)).unwrap());
+    }
+
+    #[test]
+    fn a_result_and_a_panic_come_back() {
+        let patience = Duration::from_secs(10);
+        assert_eq!(
+            Work::start(own(), |_| Ok(7))
+                .unwrap()
+                .wait(patience)
+                .unwrap(),
+            7
+        );
+        let panics = Work::<()>::start(own(), |_| panic!("on purpose")).unwrap();
+        assert!(
+            panics
+                .wait(patience)
+                .unwrap_err()
+                .to_string()
+                .contains("panic")
+        );
+    }
 }

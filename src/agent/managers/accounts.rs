@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::accounts::apply::{Outcome, apply};
+use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::memory::Memory;
 use crate::accounts::plan::{Plan, plan};
@@ -18,6 +19,7 @@ use crate::system::time;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     oslogin: Control,
+    homes: Homes,
     memory: Memory,
 }
 
@@ -34,28 +36,32 @@ impl Accounts {
         } else {
             Pass::default()
         };
+        self.homes.refresh();
         let mut desired = desired(&input.document, now);
         if oslogin.active {
             // Users come from OS Login now; those of metadata go, once it is really in charge.
             desired.users.clear();
         }
         let instance_id = input.document.instance.id.present().cloned();
-        let (mut observed, ledger_problems) =
-            match self
-                .memory
-                .observe(&desired, settings, instance_id, &input.etag, now)
-            {
-                Ok(observed) => observed,
-                Err(error) => {
-                    return Report::failed(
-                        "state",
-                        format!("cannot read the state of accounts: {error}"),
-                    );
-                }
-            };
+        let (mut observed, ledger_problems) = match self.memory.observe(
+            &desired,
+            settings,
+            instance_id,
+            &self.homes,
+            &input.etag,
+            now,
+        ) {
+            Ok(observed) => observed,
+            Err(error) => {
+                return Report::failed(
+                    "state",
+                    format!("cannot read the state of accounts: {error}"),
+                );
+            }
+        };
         observed.oslogin = oslogin.active;
         let plan = plan(&desired, settings, &observed);
-        let outcome = apply(&plan, settings);
+        let outcome = apply(&plan, settings, &self.homes);
         let mut report = Report {
             changes: oslogin.changes,
             problems: refused_lines(&desired),
