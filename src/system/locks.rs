@@ -98,7 +98,7 @@ impl FileLock {
                 Err(error) => return Err(failed(error.into())),
             }
             let status = fs::fstat(&fd).map_err(|error| failed(error.into()))?;
-            let holder = Holder::of(Kind::Flock, &status);
+            let holder = Holder::of(&status);
             if holder.uid.is_none_or(|uid| uid == own) {
                 return Err(LockError::Held {
                     path: path.to_path_buf(),
@@ -134,20 +134,11 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
     Ok(Some(fd))
 }
 
-/// The two kinds of locks that a file can have, which do not exclude each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// flock(2).
-    Flock,
-    /// Record locks of fcntl(2), which lckpwdf(3) takes.
-    Record,
-}
-
 impl Holder {
-    /// Who holds a lock on this file, by /proc/locks (proc(5)).
-    pub(super) fn of(kind: Kind, status: &Stat) -> Self {
+    /// Who holds a lock by flock(2) on this file, by /proc/locks (proc(5)).
+    fn of(status: &Stat) -> Self {
         let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
-        holding_process(&String::from_utf8_lossy(&table), kind, status)
+        holding_process(&String::from_utf8_lossy(&table), status)
             .map_or_else(Self::default, Self::process)
     }
 
@@ -164,16 +155,12 @@ impl Holder {
 }
 
 /// The process in a line such as `1: FLOCK  ADVISORY  WRITE 812 00:19:1042 0 EOF`.
-fn holding_process(table: &str, kind: Kind, status: &Stat) -> Option<u32> {
+fn holding_process(table: &str, status: &Stat) -> Option<u32> {
     let (major, minor) = (fs::major(status.st_dev), fs::minor(status.st_dev));
     let file = format!("{major:02x}:{minor:02x}:{}", status.st_ino);
-    let kind = match kind {
-        Kind::Flock => "FLOCK",
-        Kind::Record => "POSIX",
-    };
     table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_holder = words.get(1) == Some(&kind) && words.get(5) == Some(&file.as_str());
+        let is_holder = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file.as_str());
         is_holder.then(|| words.get(4)?.parse().ok())?
     })
 }
@@ -230,9 +217,8 @@ mod tests {
         let table = "1: POSIX  ADVISORY  WRITE 1 00:19:1042 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 812 00:19:1042 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 900 00:19:1042 0 EOF\n";
-        assert_eq!(holding_process(table, Kind::Flock, &status), Some(812));
-        assert_eq!(holding_process(table, Kind::Record, &status), Some(1));
+        assert_eq!(holding_process(table, &status), Some(812));
         status.st_ino = 1;
-        assert_eq!(holding_process(table, Kind::Flock, &status), None);
+        assert_eq!(holding_process(table, &status), None);
     }
 }
