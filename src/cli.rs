@@ -16,7 +16,7 @@ use crate::commands::{
     name = "gce-guest",
     version,
     disable_help_subcommand = true,
-    max_term_width = 100
+    max_term_width = 80
 )]
 #[command(
     after_help = "Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise documents it."

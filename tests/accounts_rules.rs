@@ -27,6 +27,18 @@ fn has_key(user: &str) -> bool {
     keys_of(user).contains(KEY)
 }
 
+/// The members of the sudoers group.
+fn sudoers() -> Vec<String> {
+    let group = contents("/etc/group");
+    let line = group
+        .lines()
+        .find_map(|line| line.strip_prefix("google-sudoers:"));
+    let members = line
+        .and_then(|line| line.rsplit(':').next())
+        .unwrap_or_default();
+    members.split(',').map(String::from).collect()
+}
+
 /// Writes an executable file that comes before the real program of that name.
 fn replace_program(name: &str, script: &str) {
     let path = format!("/usr/local/sbin/{name}");
@@ -647,7 +659,8 @@ fn any_sequence_of_metadata_ends_in_what_the_last_one_asks_for() {
                             .find(|(name, _)| name == user)
                             .map_or(0, |(_, count)| *count);
                         let exists = !passwd(user).is_empty();
-                        let sudo = exists && groups(user).contains(&"google-sudoers".to_owned());
+                        // `id` may fail while useradd is between the two files.
+                        let sudo = exists && sudoers().contains(&(*user).to_owned());
                         keys_of(user).matches("# Added by Google").count() == keys
                             && sudo == (keys > 0)
                             && (exists || keys == 0)
@@ -847,5 +860,159 @@ fn a_home_that_does_not_answer_delays_only_its_user() {
             || has_key("stuck"),
         );
         vm.settled(&agent);
+    });
+}
+
+#[test]
+fn a_new_key_file_has_the_context_of_the_policy_and_a_replaced_one_keeps_its_own() {
+    let name = "a_new_key_file_has_the_context_of_the_policy_and_a_replaced_one_keeps_its_own";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        // What a kernel with SELinux shows, and the policy's tool; the label itself is a real extended attribute.
+        run(["mount", "-t", "tmpfs", "selinux", "/sys/fs"]);
+        run([
+            "sh",
+            "-c",
+            "mkdir /sys/fs/selinux && echo 1 >/sys/fs/selinux/enforce",
+        ]);
+        replace_program(
+            "matchpathcon",
+            "[ \"$1 $2\" = '-n /root/.ssh/authorized_keys' ] && echo system_u:object_r:ssh_home_t:s0",
+        );
+        run(["rm", "-rf", "/root/.ssh"]);
+        let context = || {
+            let read =
+                "import os; print(os.getxattr('/root/.ssh/authorized_keys', 'security.selinux'))";
+            text_of(["/usr/bin/python3", "-c", read])
+        };
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("root")]);
+        vm.settled(&agent);
+        assert!(
+            contents("/root/.ssh/authorized_keys").contains(KEY),
+            "{}",
+            agent.said()
+        );
+        assert_eq!(context(), "b'system_u:object_r:ssh_home_t:s0\\x00'");
+        let relabel = "import os; os.setxattr('/root/.ssh/authorized_keys', 'security.selinux', b'site_u:object_r:own_t:s0\\x00')";
+        run(["/usr/bin/python3", "-c", relabel]);
+        vm.set_keys(&[entry("root"), format!("root:{KEY} second")]);
+        vm.settled(&agent);
+        assert!(contents("/root/.ssh/authorized_keys").contains("second"));
+        assert_eq!(context(), "b'site_u:object_r:own_t:s0\\x00'");
+    });
+}
+
+#[test]
+fn long_keys_and_as_much_metadata_as_there_can_be_are_no_trouble() {
+    in_sandbox(
+        "long_keys_and_as_much_metadata_as_there_can_be_are_no_trouble",
+        || {
+            // The longest key that OpenSSH takes: made of random bits, since finding primes takes minutes.
+            let make = "import base64, os, struct; part = lambda data: struct.pack('>I', len(data)) + data; \
+                        print(base64.b64encode(part(b'ssh-rsa') + part(b'\\1\\0\\1') + part(b'\\0' + b'\\x80' + os.urandom(2047))).decode())";
+            let long = format!(
+                "ssh-rsa {} {}",
+                text_of(["/usr/bin/python3", "-c", make]),
+                "c".repeat(1400)
+            );
+            assert!(long.len() > 4000);
+            let mut lines = vec![format!("alice:{long}")];
+            while lines.iter().map(String::len).sum::<usize>() < 500_000 {
+                lines.push(format!("bob:{KEY} {}", lines.len()));
+            }
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&lines);
+            vm.settled(&agent);
+            assert_eq!(keys_of("alice").lines().nth(1), Some(long.trim()));
+            assert_eq!(
+                keys_of("bob").matches("# Added by Google").count(),
+                lines.len() - 1
+            );
+            assert_eq!(
+                text_of(["ssh-keygen", "-l", "-f", "/home/alice/.ssh/authorized_keys"])
+                    .split(' ')
+                    .next(),
+                Some("16384")
+            );
+        },
+    );
+}
+#[test]
+fn a_kill_before_the_record_leaves_no_right_that_nobody_takes_back() {
+    in_sandbox(
+        "a_kill_before_the_record_leaves_no_right_that_nobody_takes_back",
+        || {
+            run(["useradd", "-m", "there"]);
+            // Making the second user takes until the kill, so the first one's record is not written after the pass.
+            replace_program("useradd", "touch /run/creating; sleep 600");
+            let vm = Vm::new();
+            let mut agent = vm.agent();
+            vm.set_keys(&["there", "new"].map(entry));
+            poll_until(PATIENCE, "the second user is being made", || {
+                std::path::Path::new("/run/creating").exists()
+            });
+            assert!(has_key("there"), "{}", agent.said());
+            agent.signal("KILL");
+            agent.wait(PATIENCE);
+            run(["rm", "/usr/local/sbin/useradd"]);
+            vm.set_keys(&[]);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(!has_key("there"), "{log}");
+            assert_eq!(groups("there"), ["there"], "{log}");
+        },
+    );
+}
+
+#[test]
+fn neither_links_nor_modes_keep_a_key_or_sudo() {
+    in_sandbox("neither_links_nor_modes_keep_a_key_or_sudo", || {
+        for user in ["there", "there_linked"] {
+            run(["useradd", "-m", user]);
+        }
+        let vm = Vm::new();
+        let agent = vm.agent();
+        let users = ["mode", "home", "link", "there", "there_linked"];
+        vm.set_keys(&users.map(entry));
+        vm.settled(&agent);
+        run([
+            "sh",
+            "-ec",
+            "
+            chmod 100 /home/mode/.ssh /home/there/.ssh
+            chmod 100 /home/home
+            for user in link there_linked; do
+                mv /home/$user/.ssh /home/$user/elsewhere
+                ln -s elsewhere /home/$user/.ssh
+                chown -h $user:$user /home/$user/.ssh
+            done
+        ",
+        ]);
+        vm.set_keys(&[]);
+        let log = vm.settled(&agent);
+        for user in users {
+            let groups = groups(user);
+            assert!(
+                !groups.contains(&"google-sudoers".into()),
+                "{user}: {groups:?}\n{log}"
+            );
+        }
+        for user in ["mode", "home", "link", "there"] {
+            assert!(!has_key(user), "{user}: {log}");
+        }
+        assert!(
+            !std::path::Path::new("/home/link/.ssh").exists(),
+            "the link goes"
+        );
+        assert!(
+            contents("/home/link/elsewhere/authorized_keys").contains(KEY),
+            "and not what it points to"
+        );
+        assert!(
+            log.contains("WARNING User there_linked: cannot use"),
+            "{log}"
+        );
     });
 }

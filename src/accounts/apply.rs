@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use super::create::Creations;
 use super::home::Homes;
 use super::keys::Source;
-use super::ledger::{self, Ledger};
+use super::ledger::{self, Ledger, Record};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
 use super::{commands, observe, sudoers};
 use crate::config::settings;
@@ -49,7 +49,8 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
     let mut ledger = plan.ledger.clone();
     let new = plan.users.iter().filter(|user| is_creation(user));
     ledger.creating.extend(new.map(|user| user.name.clone()));
-    if !ledger.creating.is_empty()
+    ledger.users.extend(intentions(plan));
+    if ledger != plan.ledger
         && let Err(error) = record(&ledger)
     {
         outcome.failures.push(("ledger".into(), error));
@@ -95,6 +96,24 @@ fn is_creation(user: &UserPlan) -> bool {
     matches!(user.changes.first(), Some(UserChange::Create(_)))
 }
 
+/// What the ledger says before accounts that are there already get keys or rights: a kill in between must not leave any
+/// that nobody takes back. It says too much rather than too little; a right that is not there is not taken.
+fn intentions(plan: &Plan) -> impl Iterator<Item = (String, Record)> {
+    plan.users.iter().filter_map(|user| {
+        let gains = |change: &UserChange| {
+            matches!(change, UserChange::GiveSudo | UserChange::SetKeys { .. })
+        };
+        let record = user.record.filter(|_| !is_creation(user))?;
+        let before = plan.ledger.users.get(&user.name);
+        let intended = Record {
+            sudo_given: record.sudo_given || before.is_some_and(|before| before.sudo_given),
+            ..record
+        };
+        (user.changes.iter().any(gains) && before != Some(&intended))
+            .then(|| (user.name.clone(), intended))
+    })
+}
+
 fn change_machine(
     change: MachineChange,
     settings: &settings::Accounts,
@@ -129,7 +148,8 @@ fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// Makes one user's changes in order and stops at the first that fails; what was done before it is told all the same.
+/// Makes one user's changes. What is given is given in order, up to the first failure. What is taken away is taken as far
+/// as possible: keys that cannot be removed must not save the right to sudo.
 fn change_user(
     user: &UserPlan,
     settings: &settings::Accounts,
@@ -137,8 +157,27 @@ fn change_user(
     creations: &mut Creations<'_>,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
+    if user.record.is_some() {
+        return make_changes(user, &user.changes, settings, homes, creations, done);
+    }
+    let mut result = Ok(());
+    for change in user.changes.chunks(1) {
+        result = result.and(make_changes(user, change, settings, homes, creations, done));
+    }
+    result
+}
+
+/// Makes changes in order and stops at the first that fails; what was done before it is told all the same.
+fn make_changes(
+    user: &UserPlan,
+    changes: &[UserChange],
+    settings: &settings::Accounts,
+    homes: &Homes,
+    creations: &mut Creations<'_>,
+    done: &mut Vec<Change>,
+) -> anyhow::Result<()> {
     let name = &user.name;
-    for change in &user.changes {
+    for change in changes {
         let what = match change {
             UserChange::Create(creation) => {
                 creations.create(name, creation)?;

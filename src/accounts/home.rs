@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::FileType;
+
 use super::authorized_keys;
 use super::location::{KeysFiles, Location};
 use super::plan::{Account, KeysFile};
 use crate::system::credentials::{Credentials, GivenUp, Work};
-use crate::system::files::{Attributes, Directory};
+use crate::system::files::{self, Attributes, Directory};
 use crate::system::root::Root;
 use crate::system::selinux;
 
@@ -90,12 +92,17 @@ impl Homes {
             Attributes::mode(0o600).labelled(selinux::default_context(&Root::machine(), &file));
         let keys = keys.to_vec();
         let result = self.act_as(account.uid, owner(account), move |given_up| {
-            place.write(&keys, &attributes, given_up)
+            if keys.is_empty() {
+                place.insisting(|place| place.write(&keys, &attributes, given_up))
+            } else {
+                place.write(&keys, &attributes, given_up)
+            }
         });
         result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
     }
 
-    /// Removes the file, whatever it is but a directory: a link goes, and not what it points to.
+    /// Removes the file, whatever it is but a directory: a link goes, and not what it points to. Of a directory on the
+    /// way that is a link, the link goes: sshd follows it, so the keys behind it would go on counting.
     ///
     /// # Errors
     /// What stands in the way, with the path.
@@ -103,13 +110,7 @@ impl Homes {
         let place = self.place(name, account).map_err(io::Error::other)?;
         let file = place.file();
         let result = self.act_as(account.uid, owner(account), move |given_up| {
-            match place.open_directory()? {
-                Some(directory) => {
-                    given_up.check()?;
-                    directory.remove(place.name()).map(drop)
-                }
-                None => Ok(()),
-            }
+            place.insisting(|place| place.remove(given_up))
         });
         result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
     }
@@ -193,6 +194,44 @@ impl Place {
             Ok(directory) => Ok(Some(directory)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, given_up: &GivenUp) -> io::Result<()> {
+        let (name, directories) = self.split();
+        let mut directory = match Directory::open(&self.home) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        for name in directories {
+            directory = match directory.status_of(name)? {
+                None => return Ok(()),
+                Some(status) if FileType::from_raw_mode(status.st_mode).is_symlink() => {
+                    given_up.check()?;
+                    return directory.remove(name).map(drop);
+                }
+                Some(_) => directory.open_directory(name)?,
+            };
+        }
+        given_up.check()?;
+        directory.remove(name).map(drop)
+    }
+
+    /// Takes something away, also where the owner has taken the right to read or write from the directories: sshd needs
+    /// only the right to pass, so a mode would be enough to keep a key. Acts with the owner's credentials.
+    fn insisting(&self, take: impl Fn(&Self) -> io::Result<()>) -> io::Result<()> {
+        match take(self) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let mut path = self.home.clone();
+                // What is not the owner's keeps its mode, and the second attempt says so.
+                let _ = files::add_to_mode(&path, 0o700);
+                for name in self.split().1 {
+                    path.push(name);
+                    let _ = files::add_to_mode(&path, 0o700);
+                }
+                take(self)
+            }
+            result => result,
         }
     }
 

@@ -117,17 +117,21 @@ impl Memory {
         Ok((observed, problems))
     }
 
-    /// Takes in what came of the pass. Anything that went wrong is a reason to look at everything the next time.
+    /// Takes in what came of the pass. A user with whom something went wrong is looked at the next time; anything else
+    /// that went wrong is a reason to look at everything then.
     pub fn learn(&mut self, desired: DesiredKeys, plan: &Plan, outcome: &Outcome) {
         let pending = self.pending.take();
-        let all_is_well = desired.complete && outcome.failures.is_empty();
-        self.established = pending.filter(|_| all_is_well).map(|pending| Established {
+        let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();
+        let mut failures = outcome.failures.iter();
+        let is_sound = desired.complete && failures.all(|(name, _)| users.contains(name));
+        let failed = outcome.failures.iter().map(|(name, _)| name);
+        self.established = pending.filter(|_| is_sound).map(|pending| Established {
             version: pending.version,
             looked: pending.looked,
             settings: pending.settings,
             stamps: pending.stamps,
             machine: pending.machine,
-            in_line: in_line(desired, plan),
+            in_line: in_line(desired, plan, failed),
         });
     }
 
@@ -137,10 +141,14 @@ impl Memory {
     }
 }
 
-/// The users that are in line after a pass in which nothing failed.
-fn in_line(desired: DesiredKeys, plan: &Plan) -> BTreeMap<String, Vec<Key>> {
+/// The users that are in line after a pass in which these failed.
+fn in_line<'a>(
+    desired: DesiredKeys,
+    plan: &'a Plan,
+    failed: impl Iterator<Item = &'a String>,
+) -> BTreeMap<String, Vec<Key>> {
     let mut users = desired.users;
-    for name in plan.blocked.keys().chain(plan.refused.keys()) {
+    for name in plan.blocked.keys().chain(plan.refused.keys()).chain(failed) {
         users.remove(name);
     }
     users
@@ -194,9 +202,10 @@ fn stamps(now: i64) -> Vec<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::authorized_keys;
     use crate::accounts::keys::Source;
     use crate::accounts::ledger::{Origin, Record};
-    use crate::accounts::plan::{Account, KeysFile, UserState, plan};
+    use crate::accounts::plan::{Account, KeysFile, UserChange, UserState, plan};
     use proptest::prelude::*;
 
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -278,64 +287,62 @@ mod tests {
         observed
     }
 
-    /// The machine after everything that was planned has succeeded.
-    fn after(plan: &Plan, observed: &Observed) -> Observed {
-        let mut observed = observed.clone();
-        observed.ledger = plan.ledger.clone();
+    /// The users of a plan whose files cannot be used, so that it fails for them.
+    fn failing(plan: &Plan, observed: &Observed) -> BTreeSet<String> {
+        let is_refused = |name: &String| {
+            let state = observed.users.get(name);
+            matches!(
+                state,
+                Some(UserState::Present {
+                    keys: KeysFile::Refused(_),
+                    ..
+                })
+            )
+        };
+        let names = plan.users.iter().map(|user| &user.name);
+        names.filter(|name| is_refused(name)).cloned().collect()
+    }
+
+    /// The machine after everything that can succeed has.
+    fn after(plan: &Plan, found: &Observed) -> Observed {
+        let mut machine = found.clone();
+        machine.ledger = plan.ledger.clone();
+        let failing = failing(plan, found);
         for user in &plan.users {
+            let fails = failing.contains(&user.name);
             match user.record {
-                Some(record) => observed.ledger.users.insert(user.name.clone(), record),
-                None => observed.ledger.users.remove(&user.name),
-            };
-        }
-        let names: Vec<String> = plan.users.iter().map(|user| user.name.clone()).collect();
-        for name in names {
-            let change = plan.users.iter().find(|user| user.name == name).unwrap();
-            let mut keys = Vec::new();
-            let mut sudo = false;
-            if let Some(UserState::Present {
-                in_sudoers,
-                keys: KeysFile::Contents(bytes),
-                ..
-            }) = observed.users.get(&name)
-            {
-                (sudo, keys) = (*in_sudoers, bytes.clone());
+                Some(record) => drop(machine.ledger.users.insert(user.name.clone(), record)),
+                None if fails => {}
+                None => drop(machine.ledger.users.remove(&user.name)),
             }
-            for change in &change.changes {
-                use crate::accounts::plan::UserChange as Change;
-                match change {
-                    Change::Create(_) | Change::GiveSudo => sudo = true,
-                    Change::TakeSudo => sudo = false,
-                    Change::SetKeys { keys: lines } => {
+            let made = (true, false, Some(Vec::new()));
+            let state = machine
+                .users
+                .entry(user.name.clone())
+                .or_insert_with(|| state(&made));
+            if matches!(state, UserState::Missing { .. }) {
+                *state = self::state(&made);
+            }
+            let UserState::Present {
+                in_sudoers, keys, ..
+            } = state
+            else {
+                continue;
+            };
+            for change in &user.changes {
+                match (change, &mut *keys) {
+                    (UserChange::Create(_) | UserChange::GiveSudo, _) => *in_sudoers = true,
+                    (UserChange::TakeSudo, _) => *in_sudoers = false,
+                    (UserChange::SetKeys { keys: lines }, KeysFile::Contents(bytes)) => {
                         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-                        keys =
-                            crate::accounts::authorized_keys::edit(&keys, &lines).unwrap_or(keys);
+                        *bytes = authorized_keys::edit(bytes, &lines).unwrap_or(bytes.clone());
                     }
-                    Change::RemoveKeysFile => keys.clear(),
-                    Change::Complete | Change::Delete => {}
+                    (UserChange::RemoveKeysFile, KeysFile::Contents(bytes)) => bytes.clear(),
+                    _ => {}
                 }
             }
-            let account = Account {
-                uid: 1000,
-                gid: 1000,
-                home: "/home/x".into(),
-                shell: "/bin/sh".into(),
-            };
-            let keys = if keys.is_empty() {
-                KeysFile::Absent
-            } else {
-                KeysFile::Contents(keys)
-            };
-            observed.users.insert(
-                name,
-                UserState::Present {
-                    account,
-                    in_sudoers: sudo,
-                    keys,
-                },
-            );
         }
-        observed
+        machine
     }
 
     fn users() -> impl Strategy<Value = Vec<User>> {
@@ -369,8 +376,9 @@ mod tests {
                     let partial = plan(&desired, &settings, &less);
                     prop_assert_eq!(&partial, &full);
                 }
+                let failing = failing(&full, &found);
                 found = after(&full, &found);
-                known = Some(in_line(desired, &full));
+                known = Some(in_line(desired, &full, failing.iter()));
             }
         }
     }

@@ -429,15 +429,7 @@ fn provision(
             } else if !sudo && *in_sudoers && was_given {
                 changes.push(UserChange::TakeSudo);
             }
-            // An incomplete home lets nobody read the file yet.
-            let differ = || {
-                if is_cut_short {
-                    Ok(true)
-                } else {
-                    keys_differ(file, &keys)
-                }
-            };
-            if !account.never_logs_in() && differ()? {
+            if !account.never_logs_in() && keys_differ(file, &keys) {
                 changes.push(UserChange::SetKeys { keys });
             }
             let sudo_given = sudo && (was_given || give_sudo);
@@ -453,12 +445,14 @@ fn groups_for(sudo: bool, observed: &Observed) -> Vec<String> {
     observed.groups.iter().filter(fits).cloned().collect()
 }
 
-fn keys_differ(file: &KeysFile, keys: &[String]) -> Result<bool, String> {
+/// Whether the keys need work. A file that could not be read does: whoever writes it says what stands in the way, and
+/// the user's other changes are not held up.
+fn keys_differ(file: &KeysFile, keys: &[String]) -> bool {
     let lines: Vec<&str> = keys.iter().map(String::as_str).collect();
     match file {
-        KeysFile::Absent => Ok(!lines.is_empty()),
-        KeysFile::Contents(bytes) => Ok(authorized_keys::edit(bytes, &lines).is_some()),
-        KeysFile::Refused(reason) => Err(reason.clone()),
+        KeysFile::Absent => !lines.is_empty(),
+        KeysFile::Contents(bytes) => authorized_keys::edit(bytes, &lines).is_some(),
+        KeysFile::Refused(_) => true,
     }
 }
 
@@ -493,11 +487,10 @@ fn deprovision(
         match file {
             KeysFile::Absent => {}
             _ if whole_file => changes.push(UserChange::RemoveKeysFile),
-            file => {
-                if is_cut_short || keys_differ(file, &[])? {
-                    changes.push(UserChange::SetKeys { keys: Vec::new() });
-                }
+            file if keys_differ(file, &[]) => {
+                changes.push(UserChange::SetKeys { keys: Vec::new() });
             }
+            _ => {}
         }
     }
     if in_sudoers && record.sudo_given {

@@ -13,7 +13,8 @@ use crate::system::{environment, log};
 /// Arguments of `gce-guest agent`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock; 1 when it cannot start.
+Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock;
+1 when it cannot start.
 
 SIGHUP reads the configuration again.
 

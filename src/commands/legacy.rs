@@ -112,7 +112,7 @@ fn run_scripts(parsed: &ScriptArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    conclude(scripts::run_occasion(occasion, parsed.debug))
+    conclude(scripts::run_occasion(occasion, false, parsed.debug))
 }
 
 #[cfg(test)]

@@ -20,16 +20,18 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Arguments of `gce-guest try`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Everything happens in namespaces of its own, on a copy-on-write view of this machine, without a way out to the
-network. It needs root, or a user namespace with subordinate ids (package uidmap).
+Everything happens in namespaces of its own, on a copy-on-write view of this
+machine, without a way out to the network. It needs root, or a user namespace
+with subordinate ids (package uidmap).
 
-Exit status: that of COMMAND; otherwise 0 when the scene came to its end, 1 when something failed.
+Exit status: that of COMMAND; otherwise 0 when the scene came to its end, 1 when
+something failed.
 
 Examples:
   gce-guest try                          a short scene: a user, an address, a script
   gce-guest try --metadata vm.json       serve this file; edit it and watch the agent
   gce-guest try -- bash                  a shell in there, with the agent at work
-  gce-guest try --metadata vm.json -- ssh-keygen -l -f /home/alice/.ssh/authorized_keys")]
+  gce-guest try --metadata vm.json -- id alice")]
 pub struct Arguments {
     /// Serve this metadata, and again after every change of the file, until Ctrl-C.
     #[arg(long, value_name = "FILE.json")]

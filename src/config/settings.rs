@@ -285,6 +285,8 @@ pub struct MetadataScripts {
     pub startup_retries: u32,
     /// `true` writes each script's exit status into a guest attribute.
     pub report_status: bool,
+    /// `true` has the runner, and so its unit, fail when a script has failed.
+    pub fail_on_error: bool,
 }
 
 impl Default for MetadataScripts {
@@ -301,6 +303,7 @@ impl Default for MetadataScripts {
             startup_once: false,
             startup_retries: 0,
             report_status: false,
+            fail_on_error: false,
         }
     }
 }

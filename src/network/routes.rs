@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::config::settings::IpForwarding;
+use crate::config::values::MacAddress;
 use crate::metadata::document::NetworkInterface;
 
 /// Where in metadata an address comes from.
@@ -211,14 +212,24 @@ pub fn wanted(
     settings: &IpForwarding,
 ) -> (BTreeMap<IpNet, Origin>, Vec<Problem>) {
     let own: Option<IpAddr> = interface.ip.parse().ok();
+    let mac: Option<MacAddress> = interface.mac.parse().ok();
+    let applies = |enabled: bool, except: &[MacAddress]| {
+        enabled && mac.is_none_or(|mac| !except.contains(&mac))
+    };
+    let forwarded = applies(settings.forwarded_ips, &settings.forwarded_ips_except);
+    let aliases = applies(settings.ip_aliases, &settings.ip_aliases_except);
+    let targets = applies(
+        settings.target_instance_ips,
+        &settings.target_instance_ips_except,
+    );
     let lists = [
-        (List::ForwardedIps, &interface.forwarded_ips, true),
-        (List::ForwardedIpv6s, &interface.forwarded_ipv6s, true),
-        (List::IpAliases, &interface.ip_aliases, settings.ip_aliases),
+        (List::ForwardedIps, &interface.forwarded_ips, forwarded),
+        (List::ForwardedIpv6s, &interface.forwarded_ipv6s, forwarded),
+        (List::IpAliases, &interface.ip_aliases, aliases),
         (
             List::TargetInstanceIps,
             &interface.target_instance_ips,
-            settings.target_instance_ips,
+            targets,
         ),
     ];
     let mut wanted = BTreeMap::new();
@@ -268,6 +279,76 @@ mod tests {
             ip_aliases: aliases,
             target_instance_ips: targets,
             ..NetworkInterface::default()
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn each_kind_is_switched_by_itself_and_for_single_interfaces() {
+        let nic = nic([
+            &["203.0.113.1"],
+            &["2600:1900::1"],
+            &["10.1.0.0/24"],
+            &["203.0.113.2"],
+        ]);
+        let own: MacAddress = nic.mac.to_uppercase().parse().unwrap();
+        let other = MacAddress([2, 0, 0, 0, 0, 1]);
+        let all = ["10.1.0.0/24", "203.0.113.1", "203.0.113.2", "2600:1900::1"];
+        let on = IpForwarding::default();
+        for (settings, expected) in [
+            (on.clone(), &all[..]),
+            (
+                IpForwarding {
+                    forwarded_ips: false,
+                    ..on.clone()
+                },
+                &["10.1.0.0/24", "203.0.113.2"],
+            ),
+            (
+                IpForwarding {
+                    ip_aliases: false,
+                    ..on.clone()
+                },
+                &["203.0.113.1", "203.0.113.2", "2600:1900::1"],
+            ),
+            (
+                IpForwarding {
+                    target_instance_ips: false,
+                    ..on.clone()
+                },
+                &["10.1.0.0/24", "203.0.113.1", "2600:1900::1"],
+            ),
+            (
+                IpForwarding {
+                    forwarded_ips_except: vec![other],
+                    ..on.clone()
+                },
+                &all,
+            ),
+            (
+                IpForwarding {
+                    forwarded_ips_except: vec![other, own],
+                    ..on.clone()
+                },
+                &["10.1.0.0/24", "203.0.113.2"],
+            ),
+            (
+                IpForwarding {
+                    ip_aliases_except: vec![own],
+                    ..on.clone()
+                },
+                &["203.0.113.1", "203.0.113.2", "2600:1900::1"],
+            ),
+            (
+                IpForwarding {
+                    target_instance_ips_except: vec![own],
+                    ..on
+                },
+                &["10.1.0.0/24", "203.0.113.1", "2600:1900::1"],
+            ),
+        ] {
+            let wanted: Vec<_> = wanted(0, &nic, &settings).0.into_keys().map(text).collect();
+            assert_eq!(wanted, expected, "{settings:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockType};
 use thiserror::Error;
 
 use super::files;
@@ -98,7 +99,7 @@ impl FileLock {
                 Err(error) => return Err(failed(error.into())),
             }
             let status = fs::fstat(&fd).map_err(|error| failed(error.into()))?;
-            let holder = Holder::of(&status);
+            let holder = holder(&status);
             if holder.uid.is_none_or(|uid| uid == own) {
                 return Err(LockError::Held {
                     path: path.to_path_buf(),
@@ -111,6 +112,32 @@ impl FileLock {
             "somebody else keeps putting a file there",
         )))
     }
+}
+
+/// Who holds a record lock (fcntl(2)) on a file, as package managers do; `None` when nobody does, or there is no such file.
+/// The file is not touched.
+///
+/// # Errors
+/// Those of open(2) but `ENOENT`, and of fcntl(2).
+pub fn record_lock(path: &Path) -> io::Result<Option<Holder>> {
+    let fd = match fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    record_lock_on(&fd)
+}
+
+/// Who else holds a record lock on an open file.
+pub(super) fn record_lock_on(fd: &OwnedFd) -> io::Result<Option<Holder>> {
+    let wanted = Flock::from(FlockType::WriteLock);
+    let held = rustix::process::fcntl_getlk(fd, &wanted)?;
+    Ok(held.map(|lock| {
+        let pid = lock
+            .pid
+            .map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        pid.map_or_else(Holder::default, of_process)
+    }))
 }
 
 /// Opens the lock file, made where it is missing; `None` when it is somebody else's or no regular file.
@@ -134,23 +161,23 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
     Ok(Some(fd))
 }
 
-impl Holder {
-    /// Who holds a lock by flock(2) on this file, by /proc/locks (proc(5)).
-    fn of(status: &Stat) -> Self {
-        let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
-        holding_process(&String::from_utf8_lossy(&table), status)
-            .map_or_else(Self::default, Self::process)
-    }
+/// Who holds a lock on this file, by /proc/locks (proc(5)).
+fn holder(status: &Stat) -> Holder {
+    let table = files::read_stream(Path::new("/proc/locks"), 1024 * 1024).unwrap_or_default();
+    let Some(pid) = holding_process(&String::from_utf8_lossy(&table), status) else {
+        return Holder::default();
+    };
+    of_process(pid)
+}
 
-    /// The process of this id.
-    pub(super) fn process(pid: u32) -> Self {
-        let directory = Path::new("/proc").join(pid.to_string());
-        let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
-        let name = String::from_utf8_lossy(&name).trim().to_owned();
-        Self {
-            process: Some((pid, name)),
-            uid: directory.metadata().ok().map(|entry| entry.uid()),
-        }
+/// A process as a holder.
+pub(super) fn of_process(pid: u32) -> Holder {
+    let directory = Path::new("/proc").join(pid.to_string());
+    let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name).trim().to_owned();
+    Holder {
+        process: Some((pid, name)),
+        uid: directory.metadata().ok().map(|entry| entry.uid()),
     }
 }
 

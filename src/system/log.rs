@@ -1,4 +1,4 @@
-//! Where log lines go: syslog where there is one, else standard error, in the predecessors' line format.
+//! Where log lines go: the journal or syslog where there is one, else standard error, in the predecessors' line format.
 //!
 //! One line format everywhere: `<logger-name>: <LEVEL> <message>` (spec/core.md 4). The logger name is the `target` of
 //! the `log` macros, so that people who grep for `google-accounts` go on finding it. The logger is the one global of
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::environment;
+
 /// Where and how much is logged.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -19,20 +21,27 @@ pub struct Options {
     pub stderr: bool,
     /// The lowest level on standard error. Syslog never gets DEBUG.
     pub level: LevelFilter,
+    /// Whether lines on standard error begin with their priority, which the journal takes off again (sd-daemon(3)).
+    pub priorities: bool,
 }
 
 impl Options {
     /// What the daemons and one-shot programs use: syslog, standard error only with `--debug` or without syslog.
+    ///
+    /// As a unit whose standard error goes to the journal, that and not syslog: the journal is behind both, and the unit
+    /// may say that the serial console gets the lines as well (`journal+console`).
     #[must_use]
     pub fn program(debug: bool) -> Self {
+        let journal = stderr_is_the_journal();
         Self {
-            syslog: Some(PathBuf::from("/dev/log")),
-            stderr: debug,
+            syslog: (!journal).then(|| PathBuf::from("/dev/log")),
+            stderr: debug || journal,
             level: if debug {
                 LevelFilter::Debug
             } else {
                 LevelFilter::Info
             },
+            priorities: journal,
         }
     }
 
@@ -43,7 +52,18 @@ impl Options {
             syslog: None,
             stderr: true,
             level,
+            priorities: false,
         }
+    }
+}
+
+/// Whether standard error is connected to the journal: the variable names the device and inode (systemd.exec(5)).
+fn stderr_is_the_journal() -> bool {
+    let named = environment::variable("JOURNAL_STREAM");
+    let own = rustix::fs::fstat(rustix::stdio::stderr());
+    match (named, own) {
+        (Some(named), Ok(own)) => named == *format!("{}:{}", own.st_dev, own.st_ino),
+        _ => false,
     }
 }
 
@@ -55,11 +75,12 @@ pub fn start(options: &Options) {
         Some(socket)
     });
     let stderr = options.stderr || syslog.is_none();
-    let level = options.level;
+    let (level, priorities) = (options.level, options.priorities);
     if log::set_boxed_logger(Box::new(Sinks {
         syslog,
         stderr,
         level,
+        priorities,
     }))
     .is_ok()
     {
@@ -71,6 +92,7 @@ struct Sinks {
     syslog: Option<UnixDatagram>,
     stderr: bool,
     level: LevelFilter,
+    priorities: bool,
 }
 
 impl Log for Sinks {
@@ -87,7 +109,13 @@ impl Log for Sinks {
         let line = line(record);
         if self.stderr {
             // Standard error that is gone must not end the program.
-            let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+            let severity = priority(record.level()).unwrap_or(7) & 7;
+            let text = if self.priorities {
+                format!("<{severity}>{line}\n")
+            } else {
+                format!("{line}\n")
+            };
+            let _ = std::io::stderr().write_all(text.as_bytes());
         }
         if let (Some(syslog), Some(priority)) = (&self.syslog, priority(record.level())) {
             // A syslog daemon that is being restarted loses a line; it must not hold us up.

@@ -28,8 +28,10 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+pub(crate) mod machine;
 pub(crate) mod outside;
 pub(crate) mod vm;
+pub(crate) mod web;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

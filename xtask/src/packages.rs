@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 12] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -75,6 +75,21 @@ const NEEDS: [Need; 9] = [
         package: "curl",
         probe: Probe::Program("curl"),
         reason: "the witness for the emulator's HTTP",
+    },
+    Need {
+        package: "openssl",
+        probe: Probe::Program("openssl"),
+        reason: "makes the certificates of the hosts from which scripts are fetched, good ones and bad ones",
+    },
+    Need {
+        package: "mmdebstrap",
+        probe: Probe::Program("mmdebstrap"),
+        reason: "makes the root directory of the machine on which the units are tried, once",
+    },
+    Need {
+        package: "systemd-container",
+        probe: Probe::Program("systemd-nspawn"),
+        reason: "boots that machine, with a systemd of its own",
     },
 ];
 

@@ -9,7 +9,7 @@
 //! keep them out is not known.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::CreateError;
 use super::tables::Table;
 use crate::system::files::Directory;
-use crate::system::locks::{Holder, LockError};
+use crate::system::locks::{self, LockError};
 
 /// The lock file's name in `/etc`.
 const FILE: &str = ".pwd.lock";
@@ -70,7 +70,8 @@ impl PasswordLock {
         match fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN | Errno::ACCESS) => {
-                let holder = holder(&fd).map_or_else(Holder::default, Holder::process);
+                let holder = locks::record_lock_on(&fd).ok().flatten();
+                let holder = holder.unwrap_or_default();
                 return Ok(Err(LockError::Held { path, holder }));
             }
             Err(error) => return Err(failed(error)),
@@ -81,7 +82,7 @@ impl PasswordLock {
                 let path = etc.path().join(name);
                 return Ok(Err(LockError::Held {
                     path,
-                    holder: Holder::process(pid),
+                    holder: locks::of_process(pid),
                 }));
             }
         }
@@ -102,20 +103,4 @@ fn living_holder(etc: &Directory, name: &str) -> Option<u32> {
         .join(pid.to_string())
         .exists()
         .then_some(pid)
-}
-
-/// The process that keeps us from a record lock on the whole file, as far as this process namespace knows it.
-#[expect(unsafe_code, reason = "rustix has no F_GETLK")]
-fn holder(fd: &OwnedFd) -> Option<u32> {
-    let mut lock = libc::flock {
-        l_type: libc::F_WRLCK.try_into().ok()?,
-        l_whence: libc::SEEK_SET.try_into().ok()?,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    // SAFETY: fcntl(2) with F_GETLK reads and writes a `struct flock`, which `lock` is, for the length of the call.
-    let asked = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
-    let is_held = asked == 0 && i32::from(lock.l_type) != libc::F_UNLCK;
-    is_held.then(|| u32::try_from(lock.l_pid).ok().filter(|pid| *pid > 0))?
 }

@@ -6,6 +6,7 @@
 //! directory. Either the old bytes or the new ones are there, whole, whatever happens in between.
 
 mod attributes;
+mod growing;
 mod private;
 mod stamp;
 
@@ -20,6 +21,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFla
 use rustix::io::Errno;
 
 pub use attributes::{Attributes, FileMode};
+pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
 pub use stamp::Stamp;
 
@@ -354,6 +356,26 @@ pub fn read_stream(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
+/// Hands on a file in pieces of `length` bytes; the last one may be shorter.
+///
+/// # Errors
+/// Those of open(2) and read(2), and those of `piece`.
+pub fn read_pieces(
+    path: &Path,
+    length: usize,
+    mut piece: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut file = File::from(fd);
+    loop {
+        let mut buffer = Vec::with_capacity(length);
+        if (&mut file).take(length as u64).read_to_end(&mut buffer)? == 0 {
+            return Ok(());
+        }
+        piece(&buffer)?;
+    }
+}
+
 /// Replaces a file of the system by its path, in one step. Its directory must be there and under root's control.
 ///
 /// # Errors
@@ -390,6 +412,19 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
         }
         result => result,
     }
+}
+
+/// Adds permission bits to those that a path has. Symbolic links are followed, so do it with the credentials of whoever
+/// controls the path.
+///
+/// # Errors
+/// Those of stat(2) and chmod(2).
+pub fn add_to_mode(path: &Path, bits: u32) -> io::Result<()> {
+    let mode = fs::stat(path)?.st_mode & 0o7777;
+    if mode & bits == bits {
+        return Ok(());
+    }
+    Ok(fs::chmod(path, Mode::from_raw_mode(mode | bits))?)
 }
 
 /// The SELinux context of an open file, where the file system keeps one.

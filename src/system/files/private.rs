@@ -33,6 +33,12 @@ impl PrivateDirectory {
         })
     }
 
+    /// It, open.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -42,10 +48,7 @@ impl PrivateDirectory {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        // Best effort: what a script has put beside itself, a directory say, stays, and so does the directory then.
-        for name in self.directory.names().unwrap_or_default() {
-            let _ = self.directory.remove(&name);
-        }
-        let _ = self.parent.remove_directory(&self.name);
+        // Best effort: there is nobody to tell, and /run ends with the boot.
+        let _ = self.parent.remove_tree(&self.name);
     }
 }

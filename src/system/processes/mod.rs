@@ -135,6 +135,19 @@ fn told(stderr: &str) -> String {
         .map_or_else(String::new, |line| format!(": {}", line.trim()))
 }
 
+/// The id of this process.
+#[must_use]
+pub fn own_id() -> u32 {
+    std::process::id()
+}
+
+/// Whether a process of this id is there.
+#[must_use]
+pub fn is_running(id: u32) -> bool {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 /// Finds a program: a path as it is, a name in [`SEARCH_PATH`].
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {

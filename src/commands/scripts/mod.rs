@@ -1,0 +1,370 @@
+//! `gce-guest scripts`: the owner's startup and shutdown scripts.
+
+mod show;
+
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use log::{info, warn};
+
+use crate::config;
+use crate::config::settings::MetadataScripts;
+use crate::metadata::{Client, Document, Endpoint, MetadataError, Retry};
+use crate::scripts::cache;
+use crate::scripts::fetch::Limits;
+use crate::scripts::find::{self, Occasion, Origin};
+use crate::scripts::job::{Body, Job};
+use crate::scripts::output::Lines;
+use crate::scripts::run::Runner;
+use crate::scripts::source::Source;
+use crate::scripts::state::State;
+use crate::system::power::{self, Power};
+use crate::system::root::Root;
+use crate::system::{log as logging, processes};
+
+/// How long a shutdown waits for metadata; then the copies from before are used.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+
+/// The namespace of the guest attributes with the fate of the scripts.
+const NAMESPACE: &str = "gce-guest-scripts";
+
+/// Arguments of `gce-guest scripts`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status of startup, shutdown and run: 0 when the scripts have run, whatever they returned (see `status`), or there
+was nothing to do; 1 when metadata cannot be read, no private directory can be made, or, with
+MetadataScripts.fail_on_error, a script failed.
+
+Examples:
+  gce-guest scripts list                    what metadata wants to run
+  gce-guest scripts run startup --dry-run   from where it would come, and what would run it
+  gce-guest scripts startup --debug         run the startup scripts now, output on standard error
+  gce-guest scripts status                  what became of them
+  gce-guest scripts log startup             what they said")]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Log details, and to standard error as well.
+    #[arg(short, long, global = true)]
+    debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the startup scripts.
+    Startup,
+    /// Run the shutdown scripts, if the system is going down.
+    Shutdown {
+        /// Run them although the system is not going down.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Run the scripts of an occasion, or say how it would be done.
+    Run {
+        /// Which ones.
+        occasion: OccasionName,
+        /// Say what would run, from where, and with which interpreter; run nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Run shutdown scripts although the system is not going down.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show which scripts metadata wants to run.
+    List,
+    /// Show what became of the scripts since the boot.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the scripts said when they last ran since the boot: the last 512 KiB at least.
+    Log {
+        /// Which ones.
+        occasion: OccasionName,
+    },
+    /// Keep copies of the shutdown scripts, for a shutdown without network.
+    #[command(hide = true)]
+    Cache,
+    /// Log what comes from standard input: the background processes of a script that has ended.
+    #[command(hide = true)]
+    Drain { occasion: OccasionName, key: String },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OccasionName {
+    Startup,
+    Shutdown,
+}
+
+impl OccasionName {
+    fn occasion(self) -> Occasion {
+        match self {
+            Self::Startup => Occasion::Startup,
+            Self::Shutdown => Occasion::Shutdown,
+        }
+    }
+}
+
+/// Runs the verb that the arguments name.
+///
+/// # Errors
+/// Metadata cannot be read, no private directory can be made, or what is kept cannot be read.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let debug = arguments.debug;
+    match &arguments.verb {
+        Verb::Startup => run_occasion(Occasion::Startup, false, debug),
+        Verb::Shutdown { force } => run_occasion(Occasion::Shutdown, *force, debug),
+        Verb::Run {
+            occasion,
+            dry_run: false,
+            force,
+        } => run_occasion(occasion.occasion(), *force, debug),
+        Verb::Run { occasion, .. } => {
+            show::dry_run(occasion.occasion(), &settings(), &once_document()?)
+        }
+        Verb::List => show::list(&settings(), &once_document()?),
+        Verb::Status { json } => show::status(&state(), *json),
+        Verb::Log { occasion } => show::log(&state(), occasion.occasion()),
+        Verb::Cache => keep_copies(debug),
+        Verb::Drain { occasion, key } => Ok(drain(occasion.occasion(), key)),
+    }
+}
+
+/// Runs the scripts of an occasion.
+///
+/// # Errors
+/// Metadata cannot be read, or the private directory cannot be made.
+pub fn run_occasion(occasion: Occasion, force: bool, debug: bool) -> anyhow::Result<ExitCode> {
+    logging::start(&logging::Options::program(debug));
+    let settings = settings();
+    let enabled = match occasion {
+        Occasion::Startup => settings.startup,
+        Occasion::Shutdown => settings.shutdown,
+    };
+    if !enabled {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let success = match occasion {
+        Occasion::Startup => startup(&settings)?,
+        Occasion::Shutdown if force || goes_down() => shutdown(&settings)?,
+        Occasion::Shutdown => true,
+    };
+    Ok(if success || !settings.fail_on_error {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn settings() -> MetadataScripts {
+    config::load(&Root::machine(), None)
+        .settings
+        .metadata_scripts
+}
+
+fn state() -> State {
+    State::at(Root::machine())
+}
+
+fn once_document() -> anyhow::Result<Document> {
+    Client::new(Endpoint::compute_engine())
+        .get_document()
+        .context("read metadata")
+}
+
+/// Whether shutdown scripts may run: never when a package is upgraded or a service restarted (pains 17).
+fn goes_down() -> bool {
+    let logger = Occasion::Shutdown.logger();
+    match power::state() {
+        Power::GoingDown => true,
+        Power::Up(why) => {
+            info!(target: logger, "The system is not going down ({why}): no shutdown scripts are run; --force runs them.");
+            false
+        }
+        Power::Unknown(why) => {
+            warn!(target: logger, "Whether the system is going down is not known ({why}): no shutdown scripts are run; --force runs them.");
+            false
+        }
+    }
+}
+
+fn startup(settings: &MetadataScripts) -> anyhow::Result<bool> {
+    let logger = Occasion::Startup.logger();
+    let client = Client::new(Endpoint::compute_engine());
+    // As long as it takes: at boot, nothing else can be done (spec/core.md 5.5).
+    let document = Retry::forever(logger)
+        .run(|| client.get_document())
+        .context("read metadata")?;
+    let jobs: Vec<Job> = find::find(&document, Occasion::Startup)
+        .into_iter()
+        .map(|script| Job {
+            key: script.key,
+            body: match script.origin {
+                Origin::Inline(text) => Body::Text(text),
+                Origin::Url(url) => Body::Fetched(
+                    Source::parse(&url, cache::universe(&document)),
+                    Limits::patient(),
+                ),
+            },
+        })
+        .collect();
+    // At the same time, so that a machine that goes down early has them, and neither waits for the other.
+    std::thread::scope(|scope| {
+        if settings.shutdown {
+            scope.spawn(|| copy_shutdown_scripts(&client, &document));
+        }
+        let environment = find::environment(&document);
+        let instance = document.instance.id.present().cloned();
+        run_jobs(
+            Occasion::Startup,
+            settings,
+            &client,
+            &jobs,
+            environment,
+            instance,
+        )
+    })
+}
+
+fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
+    let logger = Occasion::Shutdown.logger();
+    let client = Client::new(Endpoint::compute_engine()).with_deadline(SHUTDOWN_WAIT);
+    let kept = cache::kept(&state()).unwrap_or_else(|error| {
+        warn!(target: logger, "The copies of the shutdown scripts cannot be read: {error}.");
+        None
+    });
+    let answer = document_within(&client, SHUTDOWN_WAIT);
+    // Who did not answer is not asked to take a report either.
+    let settings = MetadataScripts {
+        report_status: settings.report_status && answer.is_ok(),
+        ..settings.clone()
+    };
+    let (jobs, environment, instance) = match (answer, kept) {
+        (Ok(document), kept) => (
+            kept.unwrap_or_default().jobs(&document),
+            find::environment(&document),
+            document.instance.id.present().cloned(),
+        ),
+        (Err(why), Some(kept)) => {
+            warn!(target: logger, "No metadata ({why:#}): what was kept of the shutdown scripts runs.");
+            (kept.jobs_alone(), kept.environment(), kept.instance())
+        }
+        (Err(why), None) => {
+            bail!("no metadata ({why:#}), and no shutdown scripts were kept since the boot")
+        }
+    };
+    run_jobs(
+        Occasion::Shutdown,
+        &settings,
+        &client,
+        &jobs,
+        environment,
+        instance,
+    )
+}
+
+/// The document, if it comes in time: the client's own deadline counts for each step and address anew.
+fn document_within(client: &Client, time: Duration) -> anyhow::Result<Document> {
+    let (sender, receiver) = mpsc::channel();
+    let client = client.clone();
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(client.get_document());
+    });
+    match receiver.recv_timeout(time) {
+        Ok(answer) => Ok(answer?),
+        Err(_) => bail!("no answer within {} s", time.as_secs()),
+    }
+}
+
+fn run_jobs(
+    occasion: Occasion,
+    settings: &MetadataScripts,
+    client: &Client,
+    jobs: &[Job],
+    environment: Vec<(String, String)>,
+    instance: Option<String>,
+) -> anyhow::Result<bool> {
+    let report = |key: &str, words: &str| {
+        let told = client.put_guest_attribute(NAMESPACE, key, words);
+        told.map_err(|error| error.to_string())
+    };
+    Runner {
+        occasion,
+        settings,
+        environment,
+        instance,
+        authorization: &|| authorization(client),
+        report: &report,
+        state: state(),
+    }
+    .run(jobs)
+}
+
+/// The `Authorization` header for Cloud Storage; a VM without a service account has none.
+fn authorization(client: &Client) -> Result<Option<String>, String> {
+    match client.access_token() {
+        Ok(token) => Ok(Some(token.authorization())),
+        Err(MetadataError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Keeps copies of the shutdown scripts. A failure is told in the log and is nobody else's.
+fn copy_shutdown_scripts(client: &Client, document: &Document) -> bool {
+    let token = || authorization(client);
+    let limits = Limits {
+        attempts: 3,
+        ..Limits::patient()
+    };
+    cache::refresh(&state(), document, &token, &limits).unwrap_or_else(|error| {
+        warn!(target: Occasion::Shutdown.logger(), "The shutdown scripts cannot be kept for later: {error}.");
+        false
+    })
+}
+
+fn keep_copies(debug: bool) -> anyhow::Result<ExitCode> {
+    logging::start(&logging::Options::program(debug));
+    if !settings().shutdown {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let client = Client::new(Endpoint::compute_engine());
+    let document = client.get_document().context("read metadata")?;
+    Ok(if copy_shutdown_scripts(&client, &document) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Logs what comes until everybody has closed the pipe.
+fn drain(occasion: Occasion, key: &str) -> ExitCode {
+    logging::start(&logging::Options::program(false));
+    let mut lines = Lines::default();
+    let log = |line: &str| info!(target: occasion.logger(), "{key}: {line}");
+    let mut input = std::io::stdin().lock();
+    loop {
+        let length = match input.fill_buf() {
+            Ok([]) => break,
+            Ok(bytes) => {
+                lines.take(bytes, log);
+                bytes.len()
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => 0,
+            Err(_) => break,
+        };
+        input.consume(length);
+    }
+    lines.finish(log);
+    ExitCode::SUCCESS
+}
+
+/// Whether the runner of a record is still there.
+fn is_running(runner: u32) -> bool {
+    processes::is_running(runner)
+}

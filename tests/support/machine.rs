@@ -1,0 +1,277 @@
+//! A whole machine: Debian with systemd as its first process, in a container, with the program and its units installed, and
+//! with the metadata server on its real address. For what a sandbox cannot show: units, their order, boot and shutdown.
+//!
+//! The root directory is made once, by mmdebstrap (a minute), and kept below `target/`; each machine writes to a layer in
+//! memory above it. Debian packages: mmdebstrap, systemd-container. Needs root.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use super::vm::{PATIENCE, Vm};
+use super::{PROGRAM, attempt, output_within, poll_until, run};
+
+/// Set inside.
+const MARK: &str = "GCE_GUEST_TEST_MACHINE";
+
+/// The name of its control group, inside.
+const GROUP: &str = "GCE_GUEST_TEST_GROUP";
+
+/// How long a test may take on its machine.
+const DEADLINE: Duration = Duration::from_secs(280);
+
+/// Where the machine's root is, inside.
+const ROOT: &str = "/run/root";
+
+const SUITE: &str = "bookworm";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps";
+
+/// A machine that is switched on.
+pub(crate) struct Machine {
+    container: Child,
+    leader: String,
+    pub(crate) vm: Vm,
+}
+
+/// Runs `body` beside a machine that is about to boot. `prepare` changes its root directory and its metadata before.
+/// `name` is the name of the calling test.
+pub(crate) fn on_machine(name: &str, prepare: impl FnOnce(&Path, &Vm), body: impl FnOnce(Machine)) {
+    if std::env::var_os(MARK).is_none() {
+        return run_inside(name);
+    }
+    assemble();
+    let vm = Vm::new();
+    install(Path::new(ROOT));
+    prepare(Path::new(ROOT), &vm);
+    body(Machine::boot(vm));
+}
+
+/// Runs this test alone in namespaces of its own, without the right to touch the clock or the kernel of the real machine.
+fn run_inside(name: &str) {
+    let root = root_directory();
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "--net",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ])
+        .args(["--propagation", "private", "--"])
+        .args([
+            "setpriv",
+            "--bounding-set=-sys_time,-sys_module,-sys_rawio",
+            "--",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(MARK, root)
+        .env(GROUP, group(name));
+    let output = output_within(&mut command, DEADLINE);
+    remove_group(name);
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && told.contains("test result: ok. 1 passed"),
+        "{name} failed on its machine ({}):\n{told}",
+        output.status
+    );
+    print!("{told}");
+}
+
+/// The pristine root directory, made where it is missing.
+fn root_directory() -> PathBuf {
+    let target = Path::new(PROGRAM)
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("test-machine");
+    fs::create_dir_all(&target).unwrap();
+    let lock = File::create(target.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let root = target.join(format!("{SUITE}-{}", PACKAGES.replace(',', "-")));
+    if !root.is_dir() {
+        let new = target.join("new");
+        run(["rm", "-rf", new.to_str().unwrap()]);
+        run([
+            "mmdebstrap",
+            "--quiet",
+            "--mode=root",
+            "--variant=minbase",
+            &format!("--include={PACKAGES}"),
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            SUITE,
+            new.to_str().unwrap(),
+        ]);
+        fs::rename(new, &root).unwrap();
+    }
+    root
+}
+
+/// Puts the machine's root together, and what the container needs around it.
+fn assemble() {
+    let lower = std::env::var(MARK).unwrap();
+    run(["mount", "-t", "tmpfs", "tmpfs", "/run"]);
+    for directory in ["upper", "work", "root"] {
+        fs::create_dir(Path::new("/run").join(directory)).unwrap();
+    }
+    let options = format!("lowerdir={lower},upperdir=/run/upper,workdir=/run/work");
+    run(["mount", "-t", "overlay", "overlay", "-o", &options, ROOT]);
+    run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]);
+    let group = Path::new("/sys/fs/cgroup").join(std::env::var(GROUP).unwrap());
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join("cgroup.procs"), "0").unwrap();
+    run(["ip", "link", "set", "lo", "up"]);
+    run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"]);
+}
+
+/// The name of the control group of a machine. The hierarchy is the real machine's, so it is tidied up afterwards.
+fn group(name: &str) -> String {
+    format!("gce-guest-test-{}-{name}", std::process::id())
+}
+
+/// Removes the control group of a machine that is gone, in whatever way it went.
+fn remove_group(name: &str) {
+    let find = format!(
+        "find /sys/fs/cgroup/{} -depth -type d -exec rmdir {{}} +",
+        group(name)
+    );
+    let script = format!("mount -t cgroup2 cgroup2 /sys/fs/cgroup && {find}");
+    let words = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        &script,
+    ];
+    poll_until(PATIENCE, "its control group is empty", || {
+        attempt(words).status.success()
+    });
+}
+
+/// Installs the program and its units for scripts, enabled, as the package does it.
+pub(crate) fn install(root: &Path) {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    let wants = root.join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    fs::copy(PROGRAM, root.join("usr/bin/gce-guest")).unwrap();
+    for unit in [
+        "google-startup-scripts.service",
+        "google-shutdown-scripts.service",
+    ] {
+        let place = format!("usr/lib/systemd/system/{unit}");
+        fs::copy(units.join(unit), root.join(&place)).unwrap();
+        std::os::unix::fs::symlink(format!("/{place}"), wants.join(unit)).unwrap();
+    }
+}
+
+impl Machine {
+    fn boot(vm: Vm) -> Self {
+        let console = File::create("/run/console").unwrap();
+        let container = Command::new("systemd-nspawn")
+            .args([
+                "--quiet",
+                "--directory",
+                ROOT,
+                "--machine=machine",
+                "--keep-unit",
+                "--register=no",
+            ])
+            .args([
+                "--link-journal=no",
+                "--resolv-conf=off",
+                "--timezone=off",
+                "--console=read-only",
+            ])
+            .args(["--kill-signal=SIGRTMIN+3", "--boot"])
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console)
+            .spawn()
+            .unwrap();
+        let parent = container.id().to_string();
+        let mut machine = Self {
+            container,
+            leader: String::new(),
+            vm,
+        };
+        poll_until(PATIENCE, "the machine starts", || {
+            let found = attempt(["pgrep", "-P", &parent, "-f", "/lib/systemd/systemd"]);
+            machine.leader = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+            !machine.leader.is_empty()
+        });
+        poll_until(Duration::from_secs(60), "systemd answers", || {
+            matches!(
+                machine.state().as_str(),
+                "starting" | "running" | "degraded"
+            )
+        });
+        machine
+    }
+
+    /// What systemd says of itself.
+    pub(crate) fn state(&self) -> String {
+        self.text(["systemctl", "is-system-running"])
+    }
+
+    /// Runs a command on the machine.
+    pub(crate) fn attempt(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--target",
+                &self.leader,
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--net",
+                "--pid",
+                "--cgroup",
+            ])
+            .args(["--root", "--wd", "--", "env", "-i", "HOME=/root"])
+            .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(words.into_iter().map(|word| word.as_ref().to_owned()));
+        output_within(&mut command, DEADLINE)
+    }
+
+    /// What a command on the machine writes to its standard output.
+    pub(crate) fn text(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        String::from_utf8_lossy(&self.attempt(words).stdout)
+            .trim()
+            .to_owned()
+    }
+
+    /// Switches the machine off in the orderly way, and waits until it is.
+    pub(crate) fn power_off(mut self) -> Vm {
+        self.attempt(["systemctl", "--no-block", "poweroff"]);
+        poll_until(Duration::from_secs(120), "the machine is off", || {
+            self.container.try_wait().unwrap().is_some()
+        });
+        self.vm
+    }
+
+    /// What a file of the machine says; empty when there is none. Also after it is switched off, but for /run.
+    pub(crate) fn contents(path: &str) -> String {
+        super::vm::contents(&format!("{ROOT}{path}"))
+    }
+
+    /// What the machine wrote to its console.
+    pub(crate) fn console() -> String {
+        super::vm::contents("/run/console")
+    }
+}
