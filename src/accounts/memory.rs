@@ -9,12 +9,11 @@
 //! Such meddling is what the full look is for. It is made
 //!
 //! * on every pass that does not come from a change of metadata: the round of every minute, a key's expiry, a retry, SIGHUP;
-//! * when the last full look is a minute ago, however fast metadata changes;
+//! * when the last full look is two minutes ago, however fast metadata changes;
 //! * when anything failed before, when the settings, the instance or OS Login changed, when metadata is not whole;
 //! * when the files of users, groups, the name service, sudo, sshd or the ledger are not the ones they were ([`Stamp`]).
 //!
-//! So meddling is healed as late as on a machine whose metadata does not change, and not later. A restart remembers
-//! nothing.
+//! So meddling is healed hardly later than on a machine whose metadata does not change. A restart remembers nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,8 +31,9 @@ use crate::config::settings;
 use crate::system::files::Stamp;
 use crate::system::root::Root;
 
-/// How long a full look counts, in seconds: the period in which the watch of metadata comes round (spec/core.md 4).
-const FULL_LOOK_COUNTS: i64 = 60;
+/// How long a full look counts, in seconds: somewhat more than the watch of metadata takes to come round when nothing
+/// changes, which makes a full look.
+const FULL_LOOK_COUNTS: i64 = 120;
 
 /// What one full look, and the changes since, have established.
 #[derive(Debug)]
