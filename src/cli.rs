@@ -1,6 +1,7 @@
 //! Command-line definitions: what the user typed, as types. The legacy program names map to the same commands.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -101,10 +102,10 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// One line on standard error, for the person who typed the command.
-#[expect(clippy::print_stderr, reason = "the command line speaks to a person")]
+/// One line on standard error, for the person who typed the command. A reader that has gone away is no reason to fail
+/// differently.
 pub(crate) fn tell(text: &str) {
-    eprintln!("{text}");
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]

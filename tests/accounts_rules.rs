@@ -350,11 +350,20 @@ fn an_invalid_sudo_rule_is_not_installed() {
         assert!(
             agent
                 .said()
-                .contains("the sudo rule is not valid (Accounts.sudoers_rule)"),
+                .contains("Sudo rights: the sudo rule is not valid (Accounts.sudoers_rule)"),
             "{}",
             agent.said()
         );
         assert!(has_key("alice"), "the users are not held up by it");
+        for _ in 0..3 {
+            vm.settled(&agent);
+        }
+        assert_eq!(
+            agent.said().matches("the sudo rule is not valid").count(),
+            1,
+            "it is told once: {}",
+            agent.said()
+        );
     });
 }
 
@@ -514,6 +523,20 @@ fn oslogin_is_switched_by_the_table_and_takes_over_only_when_it_is_active() {
             }
             assert!(!std::path::Path::new("/etc/oslogin_passwd.cache").exists());
             assert!(has_key("alice"), "back to the keys of metadata");
+
+            // The image's owner has the last word.
+            std::fs::write(
+                "/etc/default/instance_configs.cfg.template",
+                "[Lock]\ndisable = oslogin\n",
+            )
+            .unwrap();
+            agent.signal("HUP");
+            poll_until(PATIENCE, "the configuration is read again", || {
+                agent.said().contains("Reading the configuration again")
+            });
+            vm.set("instance/attributes/enable-oslogin", "true");
+            vm.settled(&agent);
+            assert!(calls().is_empty() && has_key("alice"), "{}", agent.said());
         },
     );
 }
@@ -1014,5 +1037,56 @@ fn neither_links_nor_modes_keep_a_key_or_sudo() {
             log.contains("WARNING User there_linked: cannot use"),
             "{log}"
         );
+    });
+}
+
+#[test]
+fn a_state_file_that_cannot_be_read_is_named() {
+    in_sandbox("a_state_file_that_cannot_be_read_is_named", || {
+        std::fs::create_dir_all("/var/lib/google/google_users.json").unwrap();
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&[entry("alice")]);
+        let log = vm.settled(&agent);
+        assert!(
+            log.contains("accounts: /var/lib/google/google_users.json: not a regular file"),
+            "{log}"
+        );
+        assert_eq!(passwd("alice"), "", "who is managed is not known: {log}");
+    });
+}
+
+#[test]
+fn a_full_disk_holds_no_removal_up() {
+    let name = "a_full_disk_holds_no_removal_up";
+    in_sandbox_with(&["--allow-mounts"], name, || {
+        let vm = Vm::new();
+        let agent = vm.agent();
+        vm.set_keys(&["alice", "bob"].map(entry));
+        vm.settled(&agent);
+        drop(agent);
+        run([
+            "sh",
+            "-ec",
+            "
+            cp /var/lib/google/google_users* /tmp
+            mount -t tmpfs -o size=16k none /var/lib/google
+            cp /tmp/google_users* /var/lib/google
+            cat /dev/zero > /var/lib/google/fill 2> /dev/null || true
+        ",
+        ]);
+        let agent = vm.agent();
+        vm.set_keys(&["bob", "new"].map(entry));
+        let log = vm.settled(&agent);
+        assert!(log.contains("The ledger: write"), "{log}");
+        assert!(!has_key("alice"), "{log}");
+        assert_eq!(
+            passwd("new"),
+            "",
+            "nothing is given that nobody records: {log}"
+        );
+        run(["rm", "/var/lib/google/fill"]);
+        poll_until(PATIENCE, "the new user is there", || has_key("new"));
+        run(["umount", "/var/lib/google"]);
     });
 }

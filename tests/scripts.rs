@@ -343,11 +343,11 @@ fn a_script_that_takes_too_long_is_ended_with_its_tree_and_the_next_one_runs() {
     in_sandbox(
         "a_script_that_takes_too_long_is_ended_with_its_tree_and_the_next_one_runs",
         || {
-            configure("startup_timeout = 2");
             let vm = vm_with("echo my turn");
             let web = Web::new();
-            // It doubles five times a second and does not listen to TERM.
-            let bomb = "#!/bin/bash\ntrap '' TERM\ngrow() { sleep 0.2; if [ -e /var/stop ]; then exit; fi; grow & grow & wait; }\ngrow\n";
+            // It doubles up to 64 processes, none of which listens to TERM or ends by itself.
+            let bomb = "#!/bin/bash\ntrap '' TERM\n\
+                        grow() { [ $1 = 6 ] && exec sleep 600.25; grow $(($1 + 1)) & grow $(($1 + 1)) & wait; }\ngrow 0\n";
             web.serve("other.example", "bomb", bomb.as_bytes());
             vm.set(
                 "instance/attributes/startup-script-url",
@@ -356,20 +356,18 @@ fn a_script_that_takes_too_long_is_ended_with_its_tree_and_the_next_one_runs() {
             configure("startup_timeout = 1");
             let started = Instant::now();
             let mut runner = Daemon::start("runner", [PROGRAM, "scripts", "startup"]);
-            // No harm beyond this test: the tree ends itself, too, before it is large.
-            std::thread::sleep(Duration::from_millis(1600));
-            fs::write("/var/stop", "").unwrap();
+            poll_until(PATIENCE, "it has grown", || {
+                text_of(["sh", "-c", "pgrep -fc '^sleep 600.25' || true"]) == "64"
+            });
             assert!(runner.wait(PATIENCE).success());
             println!("ended after {:?}", started.elapsed());
             let log = runner.said();
             assert!(log.contains("WARNING startup-script-url: took longer than 1 s (MetadataScripts.startup_timeout) and was ended"), "{log}");
             assert!(log.contains("startup-script: my turn"), "{log}");
-            assert!(
-                !attempt(["pgrep", "-f", "startup-[0-9a-f]*/startup-script"])
-                    .status
-                    .success(),
-                "nothing is left of it"
-            );
+            for pattern in ["^sleep 600.25", "startup-[0-9a-f]*/startup-script"] {
+                let left = attempt(["pgrep", "-f", pattern]);
+                assert!(!left.status.success(), "nothing is left of it");
+            }
             let records = records();
             assert_eq!(
                 (&records[0]["state"], &records[0]["seconds"]),
@@ -822,4 +820,25 @@ fn what_would_run_is_shown_and_nothing_runs() {
             "No startup scripts have run since the boot."
         );
     });
+}
+
+#[test]
+fn the_agent_keeps_the_shutdown_scripts_and_follows_their_changes() {
+    in_sandbox(
+        "the_agent_keeps_the_shutdown_scripts_and_follows_their_changes",
+        || {
+            let vm = Vm::new();
+            let agent = vm.agent();
+            let kept = || contents("/run/gce-guest/scripts/shutdown/shutdown-script");
+            vm.set("instance/attributes/shutdown-script", "echo one");
+            poll_until(PATIENCE, "the script is kept", || kept() == "echo one");
+            vm.set("instance/attributes/shutdown-script", "echo two");
+            poll_until(PATIENCE, "its change is kept", || kept() == "echo two");
+            let mode = text_of(["stat", "-c", "%U %a", "/run/gce-guest/scripts"]);
+            assert_eq!(mode, "root 700");
+            vm.set("instance/attributes/shutdown-script", "");
+            poll_until(PATIENCE, "nothing is kept any more", || kept().is_empty());
+            drop(agent);
+        },
+    );
 }

@@ -90,6 +90,12 @@ fn look_at_the_startup(machine: &Machine) {
         assert_eq!(journal.matches(line).count(), 1, "{journal}");
         assert!(Machine::console().contains(line), "{}", Machine::console());
     }
+    assert!(
+        !journal.contains("<6>"),
+        "priorities are for the journal: {journal}"
+    );
+    let warnings = machine.text(["journalctl", "--no-pager", "-p", "warning", "-u", UNIT]);
+    assert!(!warnings.contains("the machine is up"), "{warnings}");
     let verified = machine.attempt([
         "systemd-analyze",
         "verify",

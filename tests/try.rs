@@ -192,9 +192,7 @@ fn a_missing_or_broken_metadata_file_is_told_before_anything_starts() {
     std::fs::write(&file, "{\n  oops").unwrap();
     let broken = attempt([PROGRAM, "try", "--metadata", file.to_str().unwrap()]);
     assert_eq!(broken.status.code(), Some(1));
-    assert!(
-        String::from_utf8_lossy(&broken.stderr).contains("line 2"),
-        "{}",
-        String::from_utf8_lossy(&broken.stderr)
-    );
+    let said = String::from_utf8_lossy(&broken.stderr);
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    assert_eq!(said.matches("line 2").count(), 1, "{said}");
 }

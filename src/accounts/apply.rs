@@ -1,5 +1,6 @@
 //! Carrying out a plan: the only place in this room that acts, through `system`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -11,7 +12,7 @@ use super::ledger::{self, Ledger, Record};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
 use super::{commands, observe, sudoers};
 use crate::config::settings;
-use crate::system::files::{self, Attributes, PrivateDirectory};
+use crate::system::files::{self, Attributes};
 use crate::system::processes::{self, Invocation};
 use crate::system::users;
 
@@ -20,7 +21,7 @@ use crate::system::users;
 pub struct Outcome {
     /// What was changed, in words, in order.
     pub changes: Vec<Change>,
-    /// What failed: the user (or what else), and why. Everything else was done.
+    /// What failed: the user, or what else in words that are no user name, and why. Everything else was done.
     pub failures: Vec<(String, anyhow::Error)>,
 }
 
@@ -43,21 +44,28 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
                 what: what.into(),
                 cause: None,
             }),
-            Err(error) => outcome.failures.push(("sudo".into(), error)),
+            Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
     let mut ledger = plan.ledger.clone();
     let new = plan.users.iter().filter(|user| is_creation(user));
     ledger.creating.extend(new.map(|user| user.name.clone()));
     ledger.users.extend(intentions(plan));
+    let mut postponed = BTreeSet::new();
     if ledger != plan.ledger
         && let Err(error) = record(&ledger)
     {
-        outcome.failures.push(("ledger".into(), error));
-        return outcome;
+        outcome.failures.push(("the ledger".into(), error));
+        // What cannot be recorded is not given. What is to be taken away is not held up by a full disk.
+        postponed.extend(ledger.creating.difference(&plan.ledger.creating).cloned());
+        postponed.extend(intentions(plan).map(|(name, _)| name));
+        ledger = plan.ledger.clone();
     }
-    let mut creations = Creations::new(plan, settings);
+    let mut creations = Creations::new(plan, settings, &postponed);
     for user in &plan.users {
+        if postponed.contains(&user.name) {
+            continue;
+        }
         if is_creation(user) {
             creations.create_together();
         }
@@ -87,7 +95,7 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
     outcome.failures.extend(creations.failure());
     let is_recorded = plan.ledger_is_recorded && ledger == plan.ledger;
     if !is_recorded && let Err(error) = record(&ledger) {
-        outcome.failures.push(("ledger".into(), error));
+        outcome.failures.push(("the ledger".into(), error));
     }
     outcome
 }
@@ -134,12 +142,8 @@ fn change_machine(
 fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
     let attributes = Attributes::mode(sudoers::MODE).owned_by(0, 0);
     if processes::find("visudo").is_some() {
-        let private = PrivateDirectory::create(Path::new("/run"), "gce-guest-sudoers-")
-            .context("create a private directory in /run")?;
-        let candidate = private.path().join(sudoers::FILE);
-        files::replace(&candidate, contents.as_bytes(), &attributes)
-            .with_context(|| format!("write {}", candidate.display()))?;
-        let visudo = Invocation::new("visudo", ["-cqf".as_ref(), candidate.as_os_str()]);
+        // On standard input: a message then names no file of a random name, which would make it a new one each time.
+        let visudo = Invocation::new("visudo", ["-cf", "/dev/stdin"]).with_input(contents.into());
         processes::run_successfully(&visudo)
             .context("the sudo rule is not valid (Accounts.sudoers_rule)")?;
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use log::info;
 
-use super::plan::{self, Creation, NameClash, Plan, UserChange};
+use super::plan::{self, Creation, NameClash, Plan, UserChange, UserPlan};
 use super::{commands, sudoers};
 use crate::config::settings;
 use crate::system::accounts_database::{
@@ -36,14 +36,20 @@ pub(super) struct Creations<'a> {
 }
 
 impl<'a> Creations<'a> {
-    pub(super) fn new(plan: &'a Plan, settings: &'a settings::Accounts) -> Self {
+    /// The creations of a plan but those of `postponed` users.
+    pub(super) fn new(
+        plan: &'a Plan,
+        settings: &'a settings::Accounts,
+        postponed: &BTreeSet<String>,
+    ) -> Self {
         let resumed = &plan.ledger.creating;
         let default = settings::Accounts::default();
         let built_in = settings.useradd_cmd == default.useradd_cmd
             && settings.usermod_cmd == default.usermod_cmd
             && settings.gpasswd_add_cmd == default.gpasswd_add_cmd;
         let mut together = BTreeMap::new();
-        for user in plan.users.iter().filter(|_| built_in) {
+        let can_be = |user: &&UserPlan| built_in && !postponed.contains(&user.name);
+        for user in plan.users.iter().filter(can_be) {
             if let Some(UserChange::Create(creation)) = user.changes.first() {
                 let is_plain = creation.clash == NameClash::None
                     || creation.clash == NameClash::Unused && resumed.contains(&user.name);
@@ -114,7 +120,7 @@ impl<'a> Creations<'a> {
         let first = self.lost.first()?;
         let who = match self.lost.len() {
             1 => first.clone(),
-            count => format!("{first} and {} more", count - 1),
+            count => format!("users {first} and {} more", count - 1),
         };
         Some((who, self.failure?))
     }

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::FileType;
-
 use super::authorized_keys;
 use super::location::{KeysFiles, Location};
 use super::plan::{Account, KeysFile};
@@ -206,7 +204,7 @@ impl Place {
         for name in directories {
             directory = match directory.status_of(name)? {
                 None => return Ok(()),
-                Some(status) if FileType::from_raw_mode(status.st_mode).is_symlink() => {
+                Some(status) if files::is_link(&status) => {
                     given_up.check()?;
                     return directory.remove(name).map(drop);
                 }

@@ -98,12 +98,20 @@ pub(super) fn observe_again(
 /// Reads the ledger's two files: what they say, whether we would write exactly the same, and what is wrong with them.
 fn read_ledger() -> io::Result<(Ledger, bool, Vec<String>)> {
     let directory = Path::new(ledger::DIRECTORY);
-    let names = files::read(&directory.join(ledger::NAMES_FILE), SIZE_LIMIT)?.unwrap_or_default();
-    let records =
-        files::read(&directory.join(ledger::RECORDS_FILE), SIZE_LIMIT)?.unwrap_or_default();
+    let read = |name: &str| {
+        let path = directory.join(name);
+        let bytes = files::read(&path, SIZE_LIMIT).map_err(|error| naming(&path, &error))?;
+        Ok::<_, io::Error>(bytes.unwrap_or_default())
+    };
+    let (names, records) = (read(ledger::NAMES_FILE)?, read(ledger::RECORDS_FILE)?);
     let (ledger, problems) = Ledger::parse(&names, &records);
     let is_recorded = ledger.format_names() == names && ledger.format_records() == records;
     Ok((ledger, is_recorded, problems))
+}
+
+/// The same error with the path in its message.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn read_sudoers_rule() -> io::Result<SudoersRule> {
@@ -116,7 +124,8 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
         return Ok(SudoersRule::Absent);
     };
     let bytes = directory
-        .read(sudoers::FILE.as_ref(), SIZE_LIMIT)?
+        .read(sudoers::FILE.as_ref(), SIZE_LIMIT)
+        .map_err(|error| naming(&directory.path().join(sudoers::FILE), &error))?
         .unwrap_or_default();
     let sound =
         status.st_mode & 0o7777 == sudoers::MODE && (status.st_uid, status.st_gid) == (0, 0);

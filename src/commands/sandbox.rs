@@ -91,9 +91,8 @@ fn stage(result: std::io::Result<u8>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a command that a person runs")]
 fn tell(error: &dyn std::error::Error) {
-    eprintln!("gce-guest: {error}");
+    crate::cli::tell(&format!("gce-guest: {error}"));
 }
 
 fn parse_nic(text: &str) -> Result<Nic, String> {

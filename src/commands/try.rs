@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use crate::emulator;
 use crate::sandbox::{Options, Sandbox, Shown};
 use crate::scene;
 use crate::system::{environment, files};
@@ -76,6 +77,8 @@ fn show(file: &Path) -> anyhow::Result<(Shown, PathBuf)> {
     if files::read(file, SIZE_LIMIT).with_context(told)?.is_none() {
         bail!("the metadata file {} does not exist", file.display());
     }
+    // Inside it has another name, which would say nothing to whoever wrote it.
+    emulator::file::read(file)?;
     let file = file.canonicalize().with_context(told)?;
     let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
         bail!("{} is no file", file.display())

@@ -81,10 +81,10 @@ pub fn set_in_template(
         .unwrap_or_default();
     let edited = set(&before, option.section, option.name, value)?;
     if edited != before {
-        files::replace(&place, &edited, &Attributes::keep_mode_or(0o644)).map_err(|source| {
+        files::replace(&place, &edited, &Attributes::keep_mode_or(0o644)).map_err(|reason| {
             WriteError::Io {
                 path: TEMPLATE.to_owned(),
-                source,
+                reason,
             }
         })?;
     }

@@ -51,12 +51,12 @@ pub enum WriteError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The file or its lock's directory cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {reason}")]
     Io {
         /// The file, as the machine names it.
         path: String,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -161,9 +161,9 @@ impl From<Document> for ConfigFile {
 /// Takes the lock that the predecessors take to write this file: `google_<stem>.lock`, the stem being the name without
 /// its last extension.
 pub(super) fn lock(root: &Root, path: &str) -> Result<FileLock, WriteError> {
-    let failed = |source| WriteError::Io {
+    let failed = |reason| WriteError::Io {
         path: path.to_owned(),
-        source,
+        reason,
     };
     let stem = Path::new(path)
         .file_stem()
@@ -186,8 +186,8 @@ pub(super) fn write_text(root: &Root, path: &str, text: &str) -> Result<bool, Wr
     }
     files::replace(&place, text.as_bytes(), &Attributes::keep_mode_or(0o644))
         .map(|()| true)
-        .map_err(|source| WriteError::Io {
+        .map_err(|reason| WriteError::Io {
             path: path.to_owned(),
-            source,
+            reason,
         })
 }

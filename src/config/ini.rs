@@ -22,6 +22,10 @@ const INTERPOLATION_DEPTH: usize = 10;
 /// The longest value that `%(name)s` may build, in bytes: ten levels of repetition could fill the memory otherwise.
 const EXPANDED_LIMIT: usize = 1 << 20;
 
+/// How many `%(name)s` one value may lead through in all: empty ones, repeated on ten levels, would take for ever without
+/// making the value any longer.
+const REFERENCE_LIMIT: usize = 1000;
+
 /// A parsed file: sections in the order of the file, values as they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
@@ -131,6 +135,9 @@ pub enum InterpolationError {
     /// The value would be longer than a mebibyte.
     #[error("%({0})s makes the value too long")]
     TooLong(String),
+    /// The value leads through more than a thousand others, counted each time.
+    #[error("%({0})s is one of too many in the value")]
+    TooMany(String),
 }
 
 /// A value with its `%(name)s` replaced.
@@ -207,7 +214,8 @@ impl Document {
             text: String::with_capacity(raw.len()),
             stray_percent: false,
         };
-        self.expand_into(section, raw, 1, &mut expanded)?;
+        let mut references_left = REFERENCE_LIMIT;
+        self.expand_into(section, raw, 1, &mut references_left, &mut expanded)?;
         Ok(expanded)
     }
 
@@ -216,6 +224,7 @@ impl Document {
         section: &str,
         raw: &str,
         depth: usize,
+        references_left: &mut usize,
         expanded: &mut Expanded,
     ) -> Result<(), InterpolationError> {
         let mut rest = raw;
@@ -226,6 +235,9 @@ impl Document {
                 expanded.text.push('%');
                 rest = after;
             } else if let Some((name, after)) = reference(tail) {
+                *references_left = references_left
+                    .checked_sub(1)
+                    .ok_or_else(|| InterpolationError::TooMany(name.to_owned()))?;
                 let entry = self
                     .entry(section, name)
                     .ok_or_else(|| InterpolationError::Missing(name.to_owned()))?;
@@ -233,7 +245,7 @@ impl Document {
                     if depth >= INTERPOLATION_DEPTH {
                         return Err(InterpolationError::TooDeep(name.to_owned()));
                     }
-                    self.expand_into(section, &entry.raw, depth + 1, expanded)?;
+                    self.expand_into(section, &entry.raw, depth + 1, references_left, expanded)?;
                 } else {
                     expanded.text.push_str(&entry.raw);
                 }
@@ -548,7 +560,7 @@ mod tests {
     #[test]
     fn a_value_cannot_be_made_to_fill_the_memory() {
         let ten = |name: &str| format!("%({name})s").repeat(60);
-        let mut text = String::from("[A]\nv0 = x\n");
+        let mut text = format!("[A]\nv0 = {}\n", "x".repeat(20_000));
         for level in 1..9 {
             text.push_str(&format!("v{level} = {}\n", ten(&format!("v{}", level - 1))));
         }
@@ -556,6 +568,21 @@ mod tests {
         assert!(matches!(
             document.value("A", "v8"),
             Err(InterpolationError::TooLong(_))
+        ));
+    }
+
+    #[test]
+    fn a_value_cannot_be_made_to_take_for_ever() {
+        let mut text = String::from("[A]\nv0 =\n");
+        for level in 1..9 {
+            let references = format!("%(v{})s", level - 1).repeat(1000);
+            text.push_str(&format!("v{level} = {references}\n"));
+        }
+        let (document, _) = Document::parse(text.as_bytes());
+        assert!(document.value("A", "v1").is_ok());
+        assert!(matches!(
+            document.value("A", "v8"),
+            Err(InterpolationError::TooMany(_))
         ));
     }
 

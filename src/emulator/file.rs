@@ -23,20 +23,20 @@ const QUIET: Duration = Duration::from_millis(3);
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {reason}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// It is not what it should be.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: StoreError,
+        reason: StoreError,
     },
 }
 
@@ -45,18 +45,18 @@ pub enum FileError {
 /// # Errors
 /// [`FileError`], which names the file, and the line and column of a syntax error.
 pub fn read(path: &Path) -> Result<Store, FileError> {
-    let unreadable = |source| FileError::Unreadable {
+    let unreadable = |reason| FileError::Unreadable {
         path: path.to_path_buf(),
-        source,
+        reason,
     };
     let bytes = files::read(path, LIMIT)
         .and_then(|bytes| bytes.ok_or_else(|| io::ErrorKind::NotFound.into()))
         .map_err(unreadable)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    Store::parse(&text).map_err(|source| FileError::Wrong {
+    Store::parse(&text).map_err(|reason| FileError::Wrong {
         path: path.to_path_buf(),
-        source,
+        reason,
     })
 }
 
@@ -114,9 +114,9 @@ fn follow(
         match watch.wait(stop, QUIET) {
             Ok(true) => {}
             Ok(false) => return,
-            Err(source) => {
+            Err(reason) => {
                 let path = path.to_path_buf();
-                report(Err(FileError::Unreadable { path, source }));
+                report(Err(FileError::Unreadable { path, reason }));
                 return;
             }
         }

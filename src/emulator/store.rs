@@ -6,6 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::tree::{self, Node};
 
+/// The most names that a path may have where something is put; the real tree has fewer than ten. The JSON that is put
+/// there has its parser's own limit.
+const DEPTH_LIMIT: usize = 64;
+
 /// The metadata of a made-up VM.
 ///
 /// It is written like the recursive JSON answer of the real server, with two additions that the answer does not show:
@@ -99,7 +103,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the way leads through a value; the tree is then as it was.
     pub fn set(&mut self, path: &str, value: Value) -> Result<(), StoreError> {
-        self.change(|tree| tree::set(tree, &names(path), value))
+        self.change(|tree| tree::set(tree, &place(path)?, value))
     }
 
     /// Merges a value into what is at a path (RFC 7386); the empty path is the root.
@@ -107,7 +111,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::set`].
     pub fn patch(&mut self, path: &str, patch: &Value) -> Result<(), StoreError> {
-        self.change(|tree| tree::patch(tree, &names(path), patch))
+        self.change(|tree| tree::patch(tree, &place(path)?, patch))
     }
 
     /// Takes away what is at a path. Returns whether there was something.
@@ -155,6 +159,15 @@ pub fn names(path: &str) -> Vec<String> {
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// The names of a path where something is to be put. A tree is walked by recursion, so it must not become too deep.
+fn place(path: &str) -> Result<Vec<String>, String> {
+    let names = names(path);
+    if names.len() > DEPTH_LIMIT {
+        return Err(format!("the path has more than {DEPTH_LIMIT} names"));
+    }
+    Ok(names)
 }
 
 /// The version of a value.
@@ -223,6 +236,15 @@ mod tests {
         let error = Store::parse("{\n  \"instance\": {\n    \"id\": ,\n").unwrap_err();
         assert_eq!(error.to_string(), "line 3, column 11: expected value");
         assert_eq!(Store::parse("[]").unwrap_err(), StoreError::NotAnObject);
+    }
+
+    #[test]
+    fn a_path_without_end_is_refused() {
+        let mut store = Store::example();
+        let deep = "a/".repeat(30_000);
+        assert!(store.set(&deep, json!(1)).is_err());
+        assert!(store.patch(&deep, &json!({"b": 1})).is_err());
+        assert!(!store.remove(&deep));
     }
 
     #[test]

@@ -20,12 +20,12 @@ pub enum MetadataError {
     #[error("metadata key {0} is a directory: ask for {0}/")]
     Directory(String),
     /// No connection to any address of the endpoint came about.
-    #[error("cannot reach the metadata server at {address}: {source}")]
+    #[error("cannot reach the metadata server at {address}: {reason}")]
     Unreachable {
         /// The last address that was tried.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The connection was there, and the answer did not come, or not whole, within the deadline.
     #[error("the metadata server at {address} did not answer within {} s", .deadline.as_secs_f32())]
@@ -36,12 +36,12 @@ pub enum MetadataError {
         deadline: Duration,
     },
     /// The connection ended before the answer was whole.
-    #[error("the connection to the metadata server at {address} broke: {source}")]
+    #[error("the connection to the metadata server at {address} broke: {reason}")]
     Broken {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A status that is neither success nor "no such key".
     #[error("the metadata server answered {0}")]
@@ -98,23 +98,23 @@ pub(crate) fn failure(
     match error {
         ureq::Error::Timeout(Timeout::Connect) => MetadataError::Unreachable {
             address,
-            source: io::ErrorKind::TimedOut.into(),
+            reason: io::ErrorKind::TimedOut.into(),
         },
         ureq::Error::Timeout(_) => MetadataError::Silent { address, deadline },
         ureq::Error::BodyExceedsLimit(_) => MetadataError::TooLarge,
-        ureq::Error::Io(source) => match source.kind() {
+        ureq::Error::Io(reason) => match reason.kind() {
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::AddrNotAvailable
             | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::TimedOut => MetadataError::Unreachable { address, source },
+            | io::ErrorKind::TimedOut => MetadataError::Unreachable { address, reason },
             // A system without IPv6 says so in its own way.
-            _ if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                MetadataError::Unreachable { address, source }
+            _ if reason.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                MetadataError::Unreachable { address, reason }
             }
-            _ => MetadataError::Broken { address, source },
+            _ => MetadataError::Broken { address, reason },
         },
         other => MetadataError::Malformed(other.to_string()),
     }

@@ -35,12 +35,12 @@ pub enum LockError {
         holder: Holder,
     },
     /// The lock file cannot be opened or locked.
-    #[error("cannot lock {}: {source}", .path.display())]
+    #[error("cannot lock {}: {reason}", .path.display())]
     Failed {
         /// The lock file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -83,9 +83,9 @@ impl FileLock {
     /// # Errors
     /// [`LockError::Held`] when another process of ours has it, [`LockError::Failed`] for everything else.
     pub fn try_take(path: &Path) -> Result<Self, LockError> {
-        let failed = |source: io::Error| LockError::Failed {
+        let failed = |reason: io::Error| LockError::Failed {
             path: path.to_path_buf(),
-            source,
+            reason,
         };
         let own = rustix::process::geteuid().as_raw();
         for _ in 0..ATTEMPTS {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::environment;
 use super::processes::{self, Invocation};
 
+/// How long systemd may take to answer; at a shutdown it may have much to do, and the answer decides.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// What is known about the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Power {
@@ -22,7 +25,7 @@ pub enum Power {
 pub fn state() -> Power {
     if Path::new("/run/systemd/system").exists() {
         let invocation = Invocation::new("systemctl", ["is-system-running"]);
-        return match processes::run(&invocation.within(Duration::from_secs(5))) {
+        return match processes::run(&invocation.within(ANSWER)) {
             Ok(finished) => by_systemd(&String::from_utf8_lossy(&finished.stdout)),
             Err(error) => Power::Unknown(error.to_string()),
         };

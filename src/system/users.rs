@@ -96,10 +96,26 @@ fn lookup<T>(
             }
             // glibc answers "not found" without an error number, unless the last source could not be asked. Where all
             // sources are this machine's own there is nobody to ask, so that is "not found" as well.
-            Err(_) if only_local_sources() => return Ok(None),
+            Err(error) if !is_own_trouble(&error) && only_local_sources() => return Ok(None),
             result => return result,
         }
     }
+}
+
+/// Whether an error says that this process or the machine is short of something, and nothing about the name: a user who
+/// is taken for missing then would be forgotten, with all that was given.
+fn is_own_trouble(error: &io::Error) -> bool {
+    let numbers = [
+        libc::EINTR,
+        libc::EIO,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ERANGE,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|number| numbers.contains(&number))
 }
 
 /// Sources of nsswitch.conf(5) that need nobody else: what they do not know now, they will not know in a minute.
@@ -335,6 +351,16 @@ mod tests {
         assert_eq!(group("no-such-group-here").unwrap(), None);
         assert!(is_used(0).unwrap() && is_group_used(0).unwrap());
         assert!(!is_used(987_654_321).unwrap() && !is_group_used(987_654_321).unwrap());
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_is_no_missing_user() {
+        let failing =
+            |number: i32| lookup(|_| Err::<Option<()>, _>(io::Error::from_raw_os_error(number)));
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
+            let error = failing(number).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(number));
+        }
     }
 
     #[test]

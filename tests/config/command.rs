@@ -32,6 +32,18 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_standard_error_that_nobody_reads_changes_no_exit_status() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(PROGRAM)
+        .args(["config", "get", "Accounts.nothing"])
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
 fn the_documentation_is_the_table() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let present = fs::read_to_string(file).unwrap_or_default();

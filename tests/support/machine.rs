@@ -102,7 +102,12 @@ fn root_directory() -> PathBuf {
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);
+        // It mounts what the packages' scripts need: for itself, and not for all to see.
         run([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
             "mmdebstrap",
             "--quiet",
             "--mode=root",
@@ -169,6 +174,8 @@ pub(crate) fn install(root: &Path) {
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).unwrap();
     fs::copy(PROGRAM, root.join("usr/bin/gce-guest")).unwrap();
+    let legacy = root.join("usr/bin/google_metadata_script_runner");
+    std::os::unix::fs::symlink("gce-guest", legacy).unwrap();
     for unit in [
         "google-startup-scripts.service",
         "google-shutdown-scripts.service",

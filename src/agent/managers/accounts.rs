@@ -9,6 +9,7 @@ use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::memory::Memory;
+use crate::accounts::names;
 use crate::accounts::plan::{Plan, plan};
 use crate::agent::report::{Input, Report};
 use crate::config::policy::Function;
@@ -104,9 +105,14 @@ fn tell(plan: Plan, outcome: Outcome, report: &mut Report) {
         let text = format!("user {user}: {reason}");
         report.failures.insert(user, text);
     }
-    for (user, error) in outcome.failures {
-        let text = format!("user {user}: {error:#}");
-        report.failures.insert(user, text);
+    for (subject, error) in outcome.failures {
+        let what = match names::check(&subject) {
+            Ok(()) => format!("user {subject}"),
+            Err(_) => subject.clone(),
+        };
+        report
+            .failures
+            .insert(subject, format!("{what}: {error:#}"));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod network;
+mod scripts;
 
 use super::slot::Work;
 
@@ -12,11 +13,13 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// Copies of the shutdown scripts.
+    Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Accounts, Self::Network];
+    pub const ALL: [Self; 3] = [Self::Accounts, Self::Network, Self::Scripts];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -24,6 +27,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Scripts => "scripts",
         }
     }
 
@@ -33,6 +37,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-networking",
+            Self::Scripts => "shutdown-script",
         }
     }
 
@@ -42,15 +47,18 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Scripts => "shutdown-script",
         }
     }
 
-    /// The predecessors' lock, so that theirs and ours exclude each other (spec/core.md 11.1).
+    /// The predecessors' lock, so that theirs and ours exclude each other (spec/core.md 11.1); one of our own where they
+    /// had none.
     #[must_use]
     pub fn lock(self) -> &'static str {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
             Self::Network => "/var/lock/google_networking.lock",
+            Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
 
@@ -63,6 +71,7 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Scripts => Box::new(scripts::reconcile),
         }
     }
 }

@@ -29,6 +29,9 @@ use crate::system::{log as logging, processes};
 /// How long a shutdown waits for metadata; then the copies from before are used.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
+/// How long the end of the startup scripts waits for the copies of the shutdown scripts.
+const COPYING: Duration = Duration::from_secs(10);
+
 /// The namespace of the guest attributes with the fate of the scripts.
 const NAMESPACE: &str = "gce-guest-scripts";
 
@@ -213,22 +216,34 @@ fn startup(settings: &MetadataScripts) -> anyhow::Result<bool> {
             },
         })
         .collect();
-    // At the same time, so that a machine that goes down early has them, and neither waits for the other.
-    std::thread::scope(|scope| {
-        if settings.shutdown {
-            scope.spawn(|| copy_shutdown_scripts(&client, &document));
-        }
-        let environment = find::environment(&document);
-        let instance = document.instance.id.present().cloned();
-        run_jobs(
-            Occasion::Startup,
-            settings,
-            &client,
-            &jobs,
-            environment,
-            instance,
-        )
-    })
+    let copies = settings.shutdown.then(|| start_copying(&client, &document));
+    let environment = find::environment(&document);
+    let instance = document.instance.id.present().cloned();
+    let success = run_jobs(
+        Occasion::Startup,
+        settings,
+        &client,
+        &jobs,
+        environment,
+        instance,
+    );
+    if let Some(copies) = copies {
+        // What is not there by then is left to the agent: a boot is not held up, and neither is a stop.
+        let _ = copies.recv_timeout(COPYING);
+    }
+    success
+}
+
+/// Copies the shutdown scripts while the startup scripts run, so that a machine that goes down early has them. Something
+/// comes when it is done.
+fn start_copying(client: &Client, document: &Document) -> mpsc::Receiver<bool> {
+    let (sender, receiver) = mpsc::channel();
+    let (client, document) = (client.clone(), document.clone());
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(copy_shutdown_scripts(&client, &document));
+    });
+    receiver
 }
 
 fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {

@@ -414,6 +414,12 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
     }
 }
 
+/// Whether an entry is a symbolic link.
+#[must_use]
+pub fn is_link(status: &Stat) -> bool {
+    FileType::from_raw_mode(status.st_mode).is_symlink()
+}
+
 /// Adds permission bits to those that a path has. Symbolic links are followed, so do it with the credentials of whoever
 /// controls the path.
 ///

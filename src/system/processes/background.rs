@@ -29,9 +29,9 @@ impl Background {
         invocation: &Invocation,
         mut line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Self, ProcessError> {
-        let not_started = |source: io::Error| ProcessError::NotStarted {
+        let not_started = |reason: io::Error| ProcessError::NotStarted {
             command: invocation.display(),
-            source,
+            reason,
         };
         let name = invocation.program.to_string_lossy();
         let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {

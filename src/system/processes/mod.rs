@@ -100,12 +100,12 @@ pub enum ProcessError {
         program: String,
     },
     /// It could not be started or watched.
-    #[error("cannot run {command}: {source}")]
+    #[error("cannot run {command}: {reason}")]
     NotStarted {
         /// The command line.
         command: String,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// It took longer than its deadline and was ended.
     #[error("{command} did not finish within {} s and was ended", .deadline.as_secs_f32())]
@@ -169,9 +169,9 @@ fn is_executable(path: &Path) -> bool {
 /// # Errors
 /// [`ProcessError::NotInstalled`], [`ProcessError::NotStarted`], [`ProcessError::TimedOut`].
 pub fn run(invocation: &Invocation) -> Result<Finished, ProcessError> {
-    let not_started = |source: io::Error| ProcessError::NotStarted {
+    let not_started = |reason: io::Error| ProcessError::NotStarted {
         command: invocation.display(),
-        source,
+        reason,
     };
     let name = invocation.program.to_string_lossy();
     let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {

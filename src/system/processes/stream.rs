@@ -67,9 +67,9 @@ impl Stream<'_> {
         invocation: &Invocation,
         mut output: impl FnMut(&[u8]),
     ) -> Result<End, ProcessError> {
-        let not_started = |source: io::Error| ProcessError::NotStarted {
+        let not_started = |reason: io::Error| ProcessError::NotStarted {
             command: invocation.display(),
-            source,
+            reason,
         };
         let name = invocation.program.to_string_lossy();
         let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {
