@@ -146,24 +146,30 @@ impl Users<'_> {
             let state = self.state(&name);
             (name, state)
         };
-        names.into_iter().map(state).collect()
+        let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).collect();
+        let (mut accounts, mut files) = (Vec::new(), Vec::new());
+        for (name, user) in &mut users {
+            if let UserState::Present { account, keys, .. } = user
+                && !account.never_logs_in()
+            {
+                accounts.push((name.as_str(), &*account));
+                files.push(keys);
+            }
+        }
+        for (file, found) in files.into_iter().zip(self.homes.read_each(&accounts)) {
+            *file = found;
+        }
+        users
     }
 
+    /// The state of a user but the keys, which are read of all users together.
     fn state(&self, name: &str) -> UserState {
         match self.local.user(name) {
-            Ok(Some(user)) => {
-                let account = account(&user);
-                let keys = if account.never_logs_in() {
-                    KeysFile::Absent
-                } else {
-                    self.homes.read(name, &account)
-                };
-                UserState::Present {
-                    account,
-                    in_sudoers: self.sudoers.contains(name),
-                    keys,
-                }
-            }
+            Ok(Some(user)) => UserState::Present {
+                account: account(&user),
+                in_sudoers: self.sudoers.contains(name),
+                keys: KeysFile::Absent,
+            },
             Ok(None) => UserState::Missing {
                 group: clash(name),
                 left_home: (self.settings.reuse_homedir)
