@@ -112,7 +112,7 @@ impl Memory {
             looked,
             settings: settings.clone(),
             stamps,
-            machine: observed.without_users(),
+            machine: without_users(&observed),
         });
         Ok((observed, problems))
     }
@@ -180,6 +180,21 @@ fn to_look_at(
     }
     names.extend(machine.ledger.creating.iter().cloned());
     names
+}
+
+/// The machine as it was found, without the users.
+fn without_users(observed: &Observed) -> Observed {
+    Observed {
+        ledger: observed.ledger.clone(),
+        instance_id: observed.instance_id.clone(),
+        sudoers_group: observed.sudoers_group,
+        sudoers_rule: observed.sudoers_rule.clone(),
+        groups: observed.groups.clone(),
+        oslogin: observed.oslogin,
+        users: BTreeMap::new(),
+        partial: false,
+        ledger_is_recorded: observed.ledger_is_recorded,
+    }
 }
 
 /// The stamps of everything that a full look reads, but of homes.

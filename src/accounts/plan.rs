@@ -36,22 +36,6 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The same without the users.
-    #[must_use]
-    pub fn without_users(&self) -> Self {
-        Self {
-            ledger: self.ledger.clone(),
-            instance_id: self.instance_id.clone(),
-            sudoers_group: self.sudoers_group,
-            sudoers_rule: self.sudoers_rule.clone(),
-            groups: self.groups.clone(),
-            oslogin: self.oslogin,
-            users: BTreeMap::new(),
-            partial: false,
-            ledger_is_recorded: self.ledger_is_recorded,
-        }
-    }
-
     fn account(&self, name: &str) -> Option<Account> {
         match self.users.get(name) {
             Some(UserState::Present { account, .. }) => Some(account.clone()),

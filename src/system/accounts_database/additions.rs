@@ -335,3 +335,181 @@ fn candidates(
 fn unasked(error: io::Error) -> Unsuitable {
     Unsuitable::new(format!("the name service could not be asked: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [(Table, &str); 6] = [
+        (Table::Subuid, "old:100000:65536\nfar:400000:10\n"),
+        (Table::Subgid, "old:100000:65536\n"),
+        (Table::Gshadow, "root:*::\nwheel:*::old\nold:!::\n"),
+        (Table::Group, "root:x:0:\nwheel:x:10:old\nold:x:1000:\n"),
+        (Table::Shadow, "root:*:20000::::::\nold:*:20000::::::\n"),
+        (
+            Table::Passwd,
+            "root:x:0:0::/root:/bin/sh\nold:x:1000:1000::/home/old:/bin/sh\n",
+        ),
+    ];
+
+    fn defaults() -> Defaults {
+        let login = "USERGROUPS_ENAB yes\nUID_MAX 1005\nGID_MAX 1005\nPASS_MAX_DAYS 9\n";
+        Defaults::parse(login, "HOME=/home\nSKEL=/etc/skel\n").unwrap()
+    }
+
+    fn user(name: &str, groups: &[&str]) -> NewUser {
+        NewUser {
+            name: name.into(),
+            shell: "/bin/bash".into(),
+            groups: groups.iter().map(|group| (*group).into()).collect(),
+        }
+    }
+
+    /// What is added to these files when the name service says yes to these questions.
+    fn added(
+        files: &[(Table, &str)],
+        users: &[NewUser],
+        resumed: &[&str],
+        yes: &[Question<'_>],
+    ) -> Result<Additions, Unsuitable> {
+        let mut lines = BTreeMap::new();
+        for (table, text) in files {
+            lines.insert(*table, Lines::parse(*table, text.as_bytes())?);
+        }
+        let resumed = resumed.iter().map(|name| (*name).to_owned()).collect();
+        let ask = |question: Question<'_>| Ok(yes.contains(&question));
+        additions(&Tables { lines }, &defaults(), users, &resumed, 20_000, ask)
+    }
+
+    fn text(additions: &Additions, table: Table) -> String {
+        let file = additions
+            .files
+            .iter()
+            .find(|(written, _)| *written == table);
+        String::from_utf8(file.unwrap().1.clone()).unwrap()
+    }
+
+    fn ids(additions: &Additions) -> Vec<(u32, u32)> {
+        let accounts = additions.accounts.values();
+        accounts.map(|account| (account.uid, account.gid)).collect()
+    }
+
+    #[test]
+    fn every_file_gets_its_lines_and_passwd_comes_last() {
+        let additions = added(
+            &FILES,
+            &[user("a", &["wheel"]), user("b", &["wheel"])],
+            &[],
+            &[],
+        )
+        .unwrap();
+        let order: Vec<Table> = additions.files.iter().map(|(table, _)| *table).collect();
+        assert_eq!(order, Table::ALL);
+        assert!(
+            text(&additions, Table::Passwd).ends_with(
+                "\na:x:1001:1001::/home/a:/bin/bash\nb:x:1002:1002::/home/b:/bin/bash\n"
+            )
+        );
+        assert!(
+            text(&additions, Table::Shadow).ends_with("\na:*:20000::9::::\nb:*:20000::9::::\n")
+        );
+        assert_eq!(
+            text(&additions, Table::Group),
+            "root:x:0:\nwheel:x:10:old,a,b\nold:x:1000:\na:x:1001:\nb:x:1002:\n"
+        );
+        assert_eq!(
+            text(&additions, Table::Gshadow),
+            "root:*::\nwheel:*::old,a,b\nold:!::\na:!::\nb:!::\n"
+        );
+        assert_eq!(
+            text(&additions, Table::Subuid),
+            "old:100000:65536\na:165536:65536\nb:231072:65536\nfar:400000:10\n"
+        );
+    }
+
+    #[test]
+    fn ids_that_anybody_has_are_not_given() {
+        let yes = [
+            Question::Uid(1001),
+            Question::Gid(1002),
+            Question::Group("taken"),
+        ];
+        let users = [
+            user("a", &[]),
+            user("b", &[]),
+            user("taken", &[]),
+            user("old", &[]),
+        ];
+        let additions = added(&FILES, &users, &[], &yes).unwrap();
+        // After the highest in use comes 1001; a's own id is no free group id.
+        assert_eq!(ids(&additions), [(1002, 1001), (1003, 1003)]);
+        assert_eq!(
+            additions.left.into_iter().collect::<Vec<_>>(),
+            ["old", "taken"]
+        );
+    }
+
+    #[test]
+    fn too_few_ids_are_left_to_useradd() {
+        let users: Vec<NewUser> = (0..6)
+            .map(|number| user(&format!("u{number}"), &[]))
+            .collect();
+        assert_eq!(
+            added(&FILES, &users[..5], &[], &[]).unwrap().accounts.len(),
+            5
+        );
+        assert!(added(&FILES, &users, &[], &[]).is_err());
+        assert!(added(&FILES, &[user("a", &["nobodys"])], &[], &[]).is_err());
+        assert!(added(&FILES[..5], &[user("a", &[])], &[], &[]).is_err());
+    }
+
+    #[test]
+    fn every_interruption_is_taken_over_without_a_second_line() {
+        let users = [user("a", &["wheel"]), user("b", &["wheel"])];
+        let whole = added(&FILES, &users, &[], &[]).unwrap();
+        for written in 0..Table::ALL.len() - 1 {
+            let mut files = FILES.map(|(table, text)| (table, text.to_owned()));
+            for (table, _) in &whole.files[..=written] {
+                let file = files
+                    .iter_mut()
+                    .find(|(present, _)| present == table)
+                    .unwrap();
+                file.1 = text(&whole, *table);
+            }
+            let files = files
+                .each_ref()
+                .map(|(table, text)| (*table, text.as_str()));
+            let again = added(&files, &users, &["a", "b"], &[]).unwrap();
+            assert_eq!(again.accounts, whole.accounts, "after {written}");
+            for table in Table::ALL {
+                let before = files
+                    .iter()
+                    .find(|(present, _)| *present == table)
+                    .unwrap()
+                    .1;
+                let after = again.files.iter().find(|(changed, _)| *changed == table);
+                let after = after.map_or(before.to_owned(), |_| text(&again, table));
+                assert_eq!(after, text(&whole, table), "after {written}: {table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_of_the_name_is_taken_over_only_where_it_is_a_leftover() {
+        let with = |line: &str| {
+            let group = format!("{}{line}\n", FILES[3].1);
+            let mut files = FILES;
+            files[3].1 = &group;
+            let resumed = added(&files, &[user("a", &[])], &["a"], &[]).unwrap();
+            let fresh = added(&files, &[user("a", &[])], &[], &[]).unwrap();
+            (
+                resumed.accounts.contains_key("a"),
+                fresh.accounts.contains_key("a"),
+            )
+        };
+        assert_eq!(with("a:x:1003:"), (true, false));
+        for other in ["a:x:1003:old", "a:x:11:", "a:x:1000:"] {
+            assert_eq!(with(other), (false, false), "{other}");
+        }
+    }
+}
