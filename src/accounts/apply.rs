@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::create::Creations;
 use super::home::Homes;
 use super::keys::Source;
 use super::ledger::{self, Ledger, Record};
@@ -47,13 +48,8 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
         }
     }
     let mut ledger = plan.ledger.clone();
-    let creations = plan
-        .users
-        .iter()
-        .filter(|user| matches!(user.changes.first(), Some(UserChange::Create(_))));
-    ledger
-        .creating
-        .extend(creations.map(|user| user.name.clone()));
+    let new = plan.users.iter().filter(|user| is_creation(user));
+    ledger.creating.extend(new.map(|user| user.name.clone()));
     ledger.users.extend(intentions(plan));
     let mut postponed = BTreeSet::new();
     if ledger != plan.ledger
@@ -65,11 +61,21 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
         postponed.extend(intentions(plan).map(|(name, _)| name));
         ledger = plan.ledger.clone();
     }
+    let mut creations = Creations::new(plan, settings, &postponed);
     for user in &plan.users {
         if postponed.contains(&user.name) {
             continue;
         }
-        match change_user(user, settings, homes, &mut outcome.changes) {
+        if is_creation(user) {
+            creations.create_together();
+        }
+        if creations.is_lost(&user.name) {
+            if !creations.has_leftovers(&user.name) {
+                ledger.creating.remove(&user.name);
+            }
+            continue;
+        }
+        match change_user(user, settings, homes, &mut creations, &mut outcome.changes) {
             Ok(()) => {
                 ledger.creating.remove(&user.name);
                 match user.record {
@@ -86,10 +92,16 @@ pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outco
             }
         }
     }
-    if let Err(error) = record(&ledger) {
+    outcome.failures.extend(creations.failure());
+    let is_recorded = plan.ledger_is_recorded && ledger == plan.ledger;
+    if !is_recorded && let Err(error) = record(&ledger) {
         outcome.failures.push(("the ledger".into(), error));
     }
     outcome
+}
+
+fn is_creation(user: &UserPlan) -> bool {
+    matches!(user.changes.first(), Some(UserChange::Create(_)))
 }
 
 /// What the ledger says before accounts that are there already get keys or rights: a kill in between must not leave any
@@ -99,8 +111,7 @@ fn intentions(plan: &Plan) -> impl Iterator<Item = (String, Record)> {
         let gains = |change: &UserChange| {
             matches!(change, UserChange::GiveSudo | UserChange::SetKeys { .. })
         };
-        let is_creation = matches!(user.changes.first(), Some(UserChange::Create(_)));
-        let record = user.record.filter(|_| !is_creation)?;
+        let record = user.record.filter(|_| !is_creation(user))?;
         let before = plan.ledger.users.get(&user.name);
         let intended = Record {
             sudo_given: record.sudo_given || before.is_some_and(|before| before.sudo_given),
@@ -147,14 +158,15 @@ fn change_user(
     user: &UserPlan,
     settings: &settings::Accounts,
     homes: &Homes,
+    creations: &mut Creations<'_>,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
     if user.record.is_some() {
-        return make_changes(user, &user.changes, settings, homes, done);
+        return make_changes(user, &user.changes, settings, homes, creations, done);
     }
     let mut result = Ok(());
     for change in user.changes.chunks(1) {
-        result = result.and(make_changes(user, change, settings, homes, done));
+        result = result.and(make_changes(user, change, settings, homes, creations, done));
     }
     result
 }
@@ -165,15 +177,14 @@ fn make_changes(
     changes: &[UserChange],
     settings: &settings::Accounts,
     homes: &Homes,
+    creations: &mut Creations<'_>,
     done: &mut Vec<Change>,
 ) -> anyhow::Result<()> {
     let name = &user.name;
     for change in changes {
         let what = match change {
             UserChange::Create(creation) => {
-                for command in commands::create(settings, name, creation) {
-                    processes::run_successfully(&command)?;
-                }
+                creations.create(name, creation)?;
                 let sudo = if creation.sudo {
                     "with sudo"
                 } else {
@@ -184,6 +195,10 @@ fn make_changes(
                     listed(&creation.groups)
                 )
             }
+            UserChange::Complete => {
+                creations.complete(name, &account(name)?)?;
+                format!("completed the account of user {name}")
+            }
             UserChange::GiveSudo => {
                 processes::run_successfully(&commands::give_sudo(settings, name))?;
                 format!("added user {name} to google-sudoers")
@@ -193,7 +208,8 @@ fn make_changes(
                 format!("removed user {name} from google-sudoers")
             }
             UserChange::SetKeys { keys } => {
-                let account = account(name)?;
+                let known = user.account.clone().or_else(|| creations.account(name));
+                let account = known.map_or_else(|| account(name), Ok)?;
                 if account.never_logs_in() {
                     continue;
                 }

@@ -54,25 +54,74 @@ impl Homes {
         self.keys_files = KeysFiles::read(&Root::machine());
     }
 
-    /// Reads a user's `authorized_keys`.
+    /// Reads the `authorized_keys` of users, in their order.
     #[must_use]
-    pub fn read(&self, name: &str, account: &Account) -> KeysFile {
-        let place = match self.place(name, account) {
-            Ok(place) => place,
-            Err(reason) => return KeysFile::Refused(reason),
-        };
-        let file = place.file();
-        let result = self.act_as(account.uid, owner(account), move |_| {
-            match place.open_directory()? {
-                Some(directory) => directory.read(place.name(), SIZE_LIMIT),
-                None => Ok(None),
-            }
-        });
-        match result {
-            Ok(Some(bytes)) => KeysFile::Contents(bytes),
-            Ok(None) => KeysFile::Absent,
-            Err(error) => KeysFile::Refused(refusal(&file, &error)),
+    pub fn read_each(&self, users: &[(&str, &Account)]) -> Vec<KeysFile> {
+        let mut found: Vec<Option<KeysFile>> = Vec::new();
+        let mut together = Vec::new();
+        for (index, (name, account)) in users.iter().enumerate() {
+            found.push(match self.place(name, account) {
+                Err(reason) => Some(KeysFile::Refused(reason)),
+                // Who was slow before is seen to alone.
+                Ok(place) if self.was_slow(account.uid) => Some(self.read(&place, account)),
+                Ok(place) => {
+                    together.push((index, *account, place));
+                    None
+                }
+            });
         }
+        let mut together = together.as_slice();
+        while !together.is_empty() {
+            let answers = self.read_in_turn(together);
+            for ((index, _, _), answer) in together.iter().zip(&answers) {
+                found[*index] = Some(answer.clone());
+            }
+            together = &together[answers.len()..];
+        }
+        let unread = || KeysFile::Refused("it was not read".into());
+        found
+            .into_iter()
+            .map(|file| file.unwrap_or_else(unread))
+            .collect()
+    }
+
+    /// Reads files in one thread, up to the first home that does not answer, that one included.
+    fn read_in_turn(&self, users: &[(usize, &Account, Place)]) -> Vec<KeysFile> {
+        let task = |(_, account, place): &(usize, &Account, Place)| (owner(account), place.clone());
+        let work = match Work::start_in_turn(users.iter().map(task).collect(), |place: Place| {
+            place.read()
+        }) {
+            Ok(work) => work,
+            Err(error) => {
+                let refused = |(_, _, place): &(usize, &Account, Place)| {
+                    keys_file(place, Err(error.kind().into()))
+                };
+                return users.iter().map(refused).collect();
+            }
+        };
+        let mut answers = Vec::new();
+        for (_, account, place) in users {
+            let result = work.wait(PATIENCE);
+            let is_late = matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut);
+            answers.push(keys_file(place, result));
+            if is_late {
+                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+                slow.insert(account.uid, Slow(Box::new(work)));
+                break;
+            }
+        }
+        answers
+    }
+
+    fn was_slow(&self, uid: u32) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.contains_key(&uid)
+    }
+
+    fn read(&self, place: &Place, account: &Account) -> KeysFile {
+        let task = place.clone();
+        let result = self.act_as(account.uid, owner(account), move |_| task.read());
+        keys_file(place, result)
     }
 
     /// Lets the file hold exactly `keys` of ours. Home and directories are made where they are missing.
@@ -145,6 +194,15 @@ impl Homes {
             slow.remove(&uid);
         }
         result
+    }
+}
+
+/// What reading a file has found.
+fn keys_file(place: &Place, result: io::Result<Option<Vec<u8>>>) -> KeysFile {
+    match result {
+        Ok(Some(bytes)) => KeysFile::Contents(bytes),
+        Ok(None) => KeysFile::Absent,
+        Err(error) => KeysFile::Refused(refusal(&place.file(), &error)),
     }
 }
 
@@ -230,6 +288,13 @@ impl Place {
                 take(self)
             }
             result => result,
+        }
+    }
+
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        match self.open_directory()? {
+            Some(directory) => directory.read(self.name(), SIZE_LIMIT),
+            None => Ok(None),
         }
     }
 

@@ -244,10 +244,9 @@ fn key_comment<'a>(kind: &str, rest: &'a str) -> Option<&'a str> {
 }
 
 fn is_key_type(word: &str) -> bool {
-    let without_suffix = |kind: &str| kind.strip_suffix("-cert-v01@openssh.com").map(String::from);
-    let plain = without_suffix(word).unwrap_or_else(|| word.to_owned());
+    let plain = word.strip_suffix("-cert-v01@openssh.com").unwrap_or(word);
     KEY_TYPES.iter().any(|kind| {
-        *kind == plain || kind.strip_suffix("@openssh.com") == Some(plain.as_str()) && plain != word
+        *kind == plain || kind.strip_suffix("@openssh.com") == Some(plain) && plain != word
     })
 }
 
@@ -287,19 +286,16 @@ fn holds_type(blob: &str, kind: &str) -> bool {
     if body.is_empty() || blob.len() - body.len() > 2 || !body.bytes().all(is_base64) {
         return false;
     }
-    let mut wanted = u32::try_from(kind.len())
-        .unwrap_or(u32::MAX)
-        .to_be_bytes()
-        .to_vec();
-    wanted.extend_from_slice(kind.as_bytes());
-    let decoded = decode_base64(body.bytes().take(wanted.len() * 4 / 3 + 4));
-    decoded.len() > wanted.len() && decoded.starts_with(&wanted)
+    let length = u32::try_from(kind.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut wanted = length.iter().chain(kind.as_bytes());
+    let mut decoded = decode_base64(body.bytes());
+    wanted.all(|byte| decoded.next() == Some(*byte)) && decoded.next().is_some()
 }
 
 /// Decodes base64 characters, which the caller has checked; bits that make no whole byte are dropped.
-fn decode_base64(characters: impl Iterator<Item = u8>) -> Vec<u8> {
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for character in characters {
+fn decode_base64(characters: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    let (mut bits, mut count) = (0_u32, 0);
+    characters.filter_map(move |character| {
         let value = match character {
             b'A'..=b'Z' => character - b'A',
             b'a'..=b'z' => character - b'a' + 26,
@@ -309,12 +305,11 @@ fn decode_base64(characters: impl Iterator<Item = u8>) -> Vec<u8> {
         };
         bits = (bits << 6 | u32::from(value)) & 0xffff;
         count += 6;
-        if count >= 8 {
+        (count >= 8).then(|| {
             count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap_or_default());
-        }
-    }
-    bytes
+            u8::try_from(bits >> count & 0xff).unwrap_or_default()
+        })
+    })
 }
 
 /// When a key with this comment expires. Only the literal `google-ssh` and a JSON object after it say anything.

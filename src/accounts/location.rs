@@ -4,7 +4,7 @@
 //! refused with a message: to write there as root, for files that others may share, has opened holes before (pains 83).
 
 use std::ffi::OsString;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use crate::system::files;
 use crate::system::processes::{self, Invocation};
@@ -87,14 +87,19 @@ fn ask_sshd(arguments: &[&str]) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn configuration_texts(root: &Root) -> Vec<String> {
+/// The files of sshd's configuration, in the order in which they count: what is included comes first in every
+/// distribution, and the first value wins.
+pub(super) fn configuration_files(root: &Root) -> Vec<PathBuf> {
     let names = files::Directory::open(&root.path(INCLUDED))
         .and_then(|directory| directory.names())
         .unwrap_or_default();
     let included = names.into_iter().map(|name| root.path(INCLUDED).join(name));
-    let read = |path: std::path::PathBuf| files::read(&path, SIZE_LIMIT).ok().flatten();
-    // What is included comes first in every distribution, and the first value wins.
-    let texts = included.chain([root.path(CONFIGURATION)]).filter_map(read);
+    included.chain([root.path(CONFIGURATION)]).collect()
+}
+
+fn configuration_texts(root: &Root) -> Vec<String> {
+    let files = configuration_files(root).into_iter();
+    let texts = files.filter_map(|path| files::read(&path, SIZE_LIMIT).ok().flatten());
     texts
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .collect()

@@ -6,11 +6,13 @@
 pub mod apply;
 pub mod authorized_keys;
 pub mod commands;
+mod create;
 pub mod explain;
 pub mod home;
 pub mod keys;
 pub mod ledger;
 pub mod location;
+pub mod memory;
 pub mod names;
 pub mod observe;
 pub mod plan;

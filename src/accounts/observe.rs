@@ -1,6 +1,6 @@
 //! Reading the machine as far as accounts are concerned. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState
 use super::sudoers;
 use crate::config::settings;
 use crate::system::files::{self, Directory};
+use crate::system::local_users::LocalUsers;
 use crate::system::users::{self, User};
 
 /// The largest state file that is read, in bytes.
@@ -33,7 +34,7 @@ pub fn observe<'a>(
     instance_id: Option<String>,
     homes: &Homes,
 ) -> io::Result<(Observed, Vec<String>)> {
-    let (ledger, problems) = read_ledger()?;
+    let (ledger, ledger_is_recorded, problems) = read_ledger()?;
     let mut names: BTreeSet<String> = wanted.cloned().collect();
     names.extend(ledger.users.keys().chain(&ledger.creating).cloned());
     let (sudoers_group, members) = match users::group(sudoers::GROUP) {
@@ -44,10 +45,11 @@ pub fn observe<'a>(
         // Without an answer nothing is created; adding a user to the group will say what is wrong.
         Err(_) => (true, Vec::new()),
     };
-    let members: BTreeSet<String> = members.into_iter().collect();
-    let look_up = |name: String| {
-        let state = look_up(&name, &members, settings, homes);
-        (name, state)
+    let users = Users {
+        local: LocalUsers::read_for(names.len()),
+        sudoers: members.into_iter().collect(),
+        settings,
+        homes,
     };
     let observed = Observed {
         instance_id,
@@ -60,24 +62,51 @@ pub fn observe<'a>(
             .cloned()
             .collect(),
         oslogin: false,
-        users: names.into_iter().map(look_up).collect(),
+        users: users.look_up(names),
+        partial: false,
         ledger,
+        ledger_is_recorded,
     };
     Ok((observed, problems))
 }
 
-/// Reads the ledger's two files.
-fn read_ledger() -> io::Result<(Ledger, Vec<String>)> {
+/// Looks again at some users only, on a machine that is otherwise as `before` (see [`super::memory`]).
+#[must_use]
+pub(super) fn observe_again(
+    names: BTreeSet<String>,
+    settings: &settings::Accounts,
+    homes: &Homes,
+    before: &Observed,
+) -> Observed {
+    let members = match users::group(sudoers::GROUP) {
+        Ok(Some(group)) => group.members,
+        Ok(None) | Err(_) => Vec::new(),
+    };
+    let users = Users {
+        local: LocalUsers::read_for(names.len()),
+        sudoers: members.into_iter().collect(),
+        settings,
+        homes,
+    };
+    Observed {
+        users: users.look_up(names),
+        partial: true,
+        ..before.clone()
+    }
+}
+
+/// Reads the ledger's two files: what they say, whether we would write exactly the same, and what is wrong with them.
+fn read_ledger() -> io::Result<(Ledger, bool, Vec<String>)> {
     let directory = Path::new(ledger::DIRECTORY);
     let read = |name: &str| {
         let path = directory.join(name);
         let bytes = files::read(&path, SIZE_LIMIT).map_err(|error| naming(&path, &error))?;
         Ok::<_, io::Error>(bytes.unwrap_or_default())
     };
-    Ok(Ledger::parse(
-        &read(ledger::NAMES_FILE)?,
-        &read(ledger::RECORDS_FILE)?,
-    ))
+    let (names, records) = (read(ledger::NAMES_FILE)?, read(ledger::RECORDS_FILE)?);
+    let (ledger, problems) = Ledger::parse(&names, &records);
+    let is_recorded = ledger.format_names() == names && ledger.format_records() == records;
+    Ok((ledger, is_recorded, problems))
 }
 
 /// The same error with the path in its message.
@@ -103,33 +132,51 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
     Ok(SudoersRule::Contents { bytes, sound })
 }
 
-fn look_up(
-    name: &str,
-    sudoers: &BTreeSet<String>,
-    settings: &settings::Accounts,
-    homes: &Homes,
-) -> UserState {
-    let user = match users::user(name) {
-        Ok(user) => user,
-        Err(error) => return UserState::Unavailable(error.to_string()),
-    };
-    match user {
-        None => UserState::Missing {
-            group: clash(name),
-            left_home: settings.reuse_homedir.then(|| left_home(name)).flatten(),
-        },
-        Some(user) => {
-            let account = account(&user);
-            let keys = if account.never_logs_in() {
-                KeysFile::Absent
-            } else {
-                homes.read(name, &account)
-            };
-            UserState::Present {
-                account,
-                in_sudoers: sudoers.contains(name),
-                keys,
+/// What users are looked up with.
+struct Users<'a> {
+    local: LocalUsers,
+    sudoers: BTreeSet<String>,
+    settings: &'a settings::Accounts,
+    homes: &'a Homes,
+}
+
+impl Users<'_> {
+    fn look_up(&self, names: BTreeSet<String>) -> BTreeMap<String, UserState> {
+        let state = |name: String| {
+            let state = self.state(&name);
+            (name, state)
+        };
+        let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).collect();
+        let (mut accounts, mut files) = (Vec::new(), Vec::new());
+        for (name, user) in &mut users {
+            if let UserState::Present { account, keys, .. } = user
+                && !account.never_logs_in()
+            {
+                accounts.push((name.as_str(), &*account));
+                files.push(keys);
             }
+        }
+        for (file, found) in files.into_iter().zip(self.homes.read_each(&accounts)) {
+            *file = found;
+        }
+        users
+    }
+
+    /// The state of a user but the keys, which are read of all users together.
+    fn state(&self, name: &str) -> UserState {
+        match self.local.user(name) {
+            Ok(Some(user)) => UserState::Present {
+                account: account(&user),
+                in_sudoers: self.sudoers.contains(name),
+                keys: KeysFile::Absent,
+            },
+            Ok(None) => UserState::Missing {
+                group: clash(name),
+                left_home: (self.settings.reuse_homedir)
+                    .then(|| left_home(name))
+                    .flatten(),
+            },
+            Err(error) => UserState::Unavailable(error.to_string()),
         }
     }
 }

@@ -29,6 +29,24 @@ pub struct Observed {
     pub oslogin: bool,
     /// Every user that metadata or the ledger names.
     pub users: BTreeMap<String, UserState>,
+    /// Whether users are left out of `users` that are in line, as the last look found them.
+    pub partial: bool,
+    /// Whether the files of the ledger say exactly this.
+    pub ledger_is_recorded: bool,
+}
+
+impl Observed {
+    fn account(&self, name: &str) -> Option<Account> {
+        match self.users.get(name) {
+            Some(UserState::Present { account, .. }) => Some(account.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether this user was left out because there is nothing to change.
+    fn skips(&self, name: &str) -> bool {
+        self.partial && !self.users.contains_key(name)
+    }
 }
 
 /// The sudo rule as it was found.
@@ -128,6 +146,8 @@ pub struct Plan {
     pub refused: BTreeMap<String, String>,
     /// The ledger as it is before any of this; the records of `users` are added as they succeed.
     pub ledger: Ledger,
+    /// Whether the files of the ledger say exactly what `ledger` does.
+    pub ledger_is_recorded: bool,
     /// Something worth a line in the log, once.
     pub notices: Vec<String>,
 }
@@ -160,6 +180,8 @@ pub struct UserPlan {
     pub record: Option<Record>,
     /// The metadata key that wants it so; `None` when the user is in none any more.
     pub cause: Option<Source>,
+    /// The account as it was found, if there is one.
+    pub account: Option<Account>,
 }
 
 /// One change to one user.
@@ -167,6 +189,8 @@ pub struct UserPlan {
 pub enum UserChange {
     /// Create the account.
     Create(Creation),
+    /// Complete an account whose creation was cut short: its home may not be whole.
+    Complete,
     /// Put the user into the sudoers group.
     GiveSudo,
     /// Let the file hold exactly these keys of ours; foreign lines stay.
@@ -231,6 +255,7 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     let records = plan.ledger.all_records();
     plan.provide(desired, &records, settings, observed);
     plan.withdraw(desired, &records, settings, observed);
+    plan.ledger_is_recorded = observed.ledger_is_recorded && plan.ledger == observed.ledger;
     let ledger = &plan.ledger;
     let is_recorded = |user: &UserPlan| {
         ledger.users.get(&user.name) == user.record.as_ref()
@@ -253,7 +278,7 @@ impl Plan {
         observed: &Observed,
     ) {
         for (name, keys) in &desired.users {
-            if settings.ignore_users.contains(name) {
+            if observed.skips(name) || settings.ignore_users.contains(name) {
                 continue;
             }
             if name == "root" && !settings.allow_root {
@@ -268,6 +293,7 @@ impl Plan {
                     changes,
                     record: Some(record),
                     cause: keys.first().map(|key| key.source),
+                    account: observed.account(name),
                 }),
                 Err(reason) => {
                     self.blocked.insert(name.clone(), reason);
@@ -284,7 +310,7 @@ impl Plan {
         settings: &settings::Accounts,
         observed: &Observed,
     ) {
-        for (name, record) in records {
+        for (name, record) in records.iter().filter(|(name, _)| !observed.skips(name)) {
             let wanted = desired.users.contains_key(name) && !self.refused.contains_key(name);
             if wanted || settings.ignore_users.contains(name) {
                 continue;
@@ -301,6 +327,7 @@ impl Plan {
                         changes,
                         record: is_named.then_some(*record),
                         cause: None,
+                        account: observed.account(name),
                     });
                 }
                 Err(reason) => {
@@ -382,6 +409,8 @@ fn provision(
             keys: file,
         }) => {
             let mut changes = Vec::new();
+            let is_cut_short = observed.ledger.creating.contains(name);
+            changes.extend(is_cut_short.then_some(UserChange::Complete));
             let was_given = record.is_some_and(|record| record.sudo_given);
             let give_sudo = sudo && !in_sudoers && account.uid != 0;
             if give_sudo {
@@ -436,10 +465,13 @@ fn deprovision(
             keys,
         }) => (account, *in_sudoers, keys),
     };
-    if record.origin == Origin::Created && delete {
-        return Ok(vec![UserChange::Delete]);
-    }
+    let is_cut_short = observed.ledger.creating.contains(name);
     let mut changes = Vec::new();
+    changes.extend(is_cut_short.then_some(UserChange::Complete));
+    if record.origin == Origin::Created && delete {
+        changes.push(UserChange::Delete);
+        return Ok(changes);
+    }
     let whole_file = record.origin == Origin::Created && !settings.keep_own_keys;
     if !account.never_logs_in() {
         match file {

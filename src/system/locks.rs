@@ -98,7 +98,8 @@ impl FileLock {
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed(error.into())),
             }
-            let holder = holder(&fs::fstat(&fd).map_err(|error| failed(error.into()))?);
+            let status = fs::fstat(&fd).map_err(|error| failed(error.into()))?;
+            let holder = holder(&status);
             if holder.uid.is_none_or(|uid| uid == own) {
                 return Err(LockError::Held {
                     path: path.to_path_buf(),
@@ -124,8 +125,13 @@ pub fn record_lock(path: &Path) -> io::Result<Option<Holder>> {
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    record_lock_on(&fd)
+}
+
+/// Who else holds a record lock on an open file.
+pub(super) fn record_lock_on(fd: &OwnedFd) -> io::Result<Option<Holder>> {
     let wanted = Flock::from(FlockType::WriteLock);
-    let held = rustix::process::fcntl_getlk(&fd, &wanted)?;
+    let held = rustix::process::fcntl_getlk(fd, &wanted)?;
     Ok(held.map(|lock| {
         let pid = lock
             .pid
@@ -165,7 +171,7 @@ fn holder(status: &Stat) -> Holder {
 }
 
 /// A process as a holder.
-fn of_process(pid: u32) -> Holder {
+pub(super) fn of_process(pid: u32) -> Holder {
     let directory = Path::new("/proc").join(pid.to_string());
     let name = files::read_stream(&directory.join("comm"), 4096).unwrap_or_default();
     let name = String::from_utf8_lossy(&name).trim().to_owned();

@@ -3,11 +3,13 @@
 //! Only this room contains `unsafe` (one call per wrapper, each with its contract), opens or writes files, runs programs,
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
+pub mod accounts_database;
 pub mod credentials;
 pub mod environment;
 pub mod events;
 pub mod files;
 pub mod foreground;
+pub mod local_users;
 pub mod locks;
 pub mod log;
 pub mod mounts;

@@ -72,6 +72,16 @@ pub fn group(name: &str) -> io::Result<Option<Group>> {
     })
 }
 
+/// Whether any group has this id.
+///
+/// # Errors
+/// The name service could not be asked.
+pub fn is_group_used(gid: u32) -> io::Result<bool> {
+    let mut entry = empty_group();
+    let found = lookup(|buffer| Ok(getgrgid(gid, &mut entry, buffer)?.then_some(())))?;
+    Ok(found.is_some())
+}
+
 /// Asks with growing buffers until the answer fits.
 fn lookup<T>(
     mut ask: impl FnMut(&mut [libc::c_char]) -> io::Result<Option<T>>,
@@ -247,6 +257,30 @@ fn getgrnam(name: &CStr, entry: &mut libc::group, buffer: &mut [libc::c_char]) -
     }
 }
 
+/// getgrgid_r(3): fills `entry`, whose strings live in `buffer`; whether the id is known.
+#[expect(
+    unsafe_code,
+    reason = "the C library's name service has no safe interface"
+)]
+fn getgrgid(gid: u32, entry: &mut libc::group, buffer: &mut [libc::c_char]) -> io::Result<bool> {
+    let mut result = ptr::null_mut();
+    // SAFETY: `entry` and `result` are writable, and the buffer's length is its own.
+    let status = unsafe {
+        libc::getgrgid_r(
+            gid,
+            entry,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut result,
+        )
+    };
+    if status == 0 {
+        Ok(!result.is_null())
+    } else {
+        Err(io::Error::from_raw_os_error(status))
+    }
+}
+
 fn to_user(entry: &libc::passwd) -> User {
     User {
         name: text(entry.pw_name),
@@ -315,6 +349,8 @@ mod tests {
         assert_eq!(user("no-such-user-here").unwrap(), None);
         assert_eq!(group("root").unwrap().unwrap().gid, 0);
         assert_eq!(group("no-such-group-here").unwrap(), None);
+        assert!(is_used(0).unwrap() && is_group_used(0).unwrap());
+        assert!(!is_used(987_654_321).unwrap() && !is_group_used(987_654_321).unwrap());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
+use crate::accounts::memory::Memory;
 use crate::accounts::names;
-use crate::accounts::observe::observe;
 use crate::accounts::plan::{Plan, plan};
 use crate::agent::report::{Input, Report};
 use crate::config::policy::Function;
@@ -21,6 +21,7 @@ use crate::system::time;
 pub(super) struct Accounts {
     oslogin: Control,
     homes: Homes,
+    memory: Memory,
 }
 
 impl Accounts {
@@ -43,16 +44,22 @@ impl Accounts {
             desired.users.clear();
         }
         let instance_id = input.document.instance.id.present().cloned();
-        let (mut observed, ledger_problems) =
-            match observe(desired.users.keys(), settings, instance_id, &self.homes) {
-                Ok(observed) => observed,
-                Err(error) => {
-                    return Report::failed(
-                        "state",
-                        format!("cannot read the state of accounts: {error}"),
-                    );
-                }
-            };
+        let (mut observed, ledger_problems) = match self.memory.observe(
+            &desired,
+            settings,
+            instance_id,
+            &self.homes,
+            &input.etag,
+            now,
+        ) {
+            Ok(observed) => observed,
+            Err(error) => {
+                return Report::failed(
+                    "state",
+                    format!("cannot read the state of accounts: {error}"),
+                );
+            }
+        };
         observed.oslogin = oslogin.active;
         let plan = plan(&desired, settings, &observed);
         let outcome = apply(&plan, settings, &self.homes);
@@ -67,6 +74,11 @@ impl Accounts {
         };
         for problem in ledger_problems.into_iter().chain(oslogin.problem) {
             report.problems.insert(problem.clone(), problem);
+        }
+        if oslogin.active {
+            self.memory.forget();
+        } else {
+            self.memory.learn(desired, &plan, &outcome);
         }
         tell(plan, outcome, &mut report);
         report

@@ -8,6 +8,7 @@
 mod attributes;
 mod growing;
 mod private;
+mod stamp;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 pub use attributes::{Attributes, FileMode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
+pub use stamp::Stamp;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.
 const TEMPORARY_MARK: &str = ".gce-guest-";

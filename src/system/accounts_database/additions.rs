@@ -1,0 +1,517 @@
+//! What new users add to the six files. Pure: the name service is asked by a closure, the day is an argument.
+//!
+//! Field by field what `useradd -m -s SHELL -p '*' -G GROUPS NAME` adds, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+use super::defaults::{Defaults, Subordinate};
+use super::tables::{Lines, Table, list};
+use super::{Account, NewUser, Unsuitable};
+
+/// A question to the name service, which knows more than the local files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question<'a> {
+    /// Whether some user has this id.
+    Uid(u32),
+    /// Whether some group has this id.
+    Gid(u32),
+    /// Whether there is a group of this name.
+    Group(&'a str),
+}
+
+/// The files as they are.
+pub(super) struct Tables<'a> {
+    /// Every file that the machine has.
+    pub(super) lines: BTreeMap<Table, Lines<'a>>,
+}
+
+/// What to write, and who that makes.
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    /// The new bytes of every file that changes, in the order of writing.
+    pub(super) files: Vec<(Table, Vec<u8>)>,
+    /// The users that will be there.
+    pub(super) accounts: BTreeMap<String, Account>,
+    /// Users that are left to useradd.
+    pub(super) left: BTreeSet<String>,
+}
+
+/// What a line is added for.
+struct Addition<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    /// Whether the group of the same name is there already, from a run that was cut short.
+    has_group: bool,
+}
+
+/// Works out what `users` add.
+///
+/// A user of `resumed`, whose creation was cut short, may have the empty group that was made for it.
+///
+/// # Errors
+/// Something in the files is not understood, the ids run out, or the name service could not be asked.
+pub(super) fn additions<'a>(
+    tables: &Tables<'a>,
+    defaults: &Defaults,
+    users: &'a [NewUser],
+    resumed: &BTreeSet<String>,
+    day: i64,
+    mut ask: impl FnMut(Question<'_>) -> io::Result<bool>,
+) -> Result<Additions, Unsuitable> {
+    let passwd = tables.lines(Table::Passwd)?;
+    let (present, groups) = (passwd.by_name()?, tables.lines(Table::Group)?.by_name()?);
+    for name in users.iter().flat_map(|user| &user.groups) {
+        if !groups.contains_key(name.as_bytes()) {
+            return Err(Unsuitable::new(format!(
+                "the group {name} is not in /etc/group"
+            )));
+        }
+    }
+    let mut ids = Ids::new(passwd, tables.lines(Table::Group)?, defaults)?;
+    let mut left = BTreeSet::new();
+    let mut added = Vec::new();
+    for user in users {
+        let own_group = groups.get(user.name.as_bytes()).copied();
+        let leftover = own_group
+            .filter(|fields| resumed.contains(&user.name) && ids.is_leftover(fields, defaults));
+        let group_is_taken = match (own_group, leftover) {
+            (Some(_), Some(_)) => false,
+            (Some(_), None) => true,
+            (None, _) => ask(Question::Group(&user.name)).map_err(|error| unasked(&error))?,
+        };
+        if present.contains_key(user.name.as_bytes()) || group_is_taken {
+            left.insert(user.name.clone());
+            continue;
+        }
+        let uid = ids.next_uid(&mut ask)?;
+        let gid = match leftover {
+            Some(fields) => passwd.number(fields[2])?,
+            None => ids.next_gid(uid, &mut ask)?,
+        };
+        added.push((
+            user,
+            Addition {
+                name: &user.name,
+                uid,
+                gid,
+                has_group: leftover.is_some(),
+            },
+        ));
+    }
+    let accounts = added.iter().map(|(user, addition)| {
+        let account = Account {
+            uid: addition.uid,
+            gid: addition.gid,
+            home: defaults.homes.join(&user.name),
+        };
+        (user.name.clone(), account)
+    });
+    Ok(Additions {
+        accounts: accounts.collect(),
+        files: tables.with(&added, defaults, day)?,
+        left,
+    })
+}
+
+impl<'a> Tables<'a> {
+    fn lines(&self, table: Table) -> Result<&Lines<'a>, Unsuitable> {
+        self.lines
+            .get(&table)
+            .ok_or_else(|| Unsuitable::new(format!("/etc/{} is missing", table.file())))
+    }
+
+    /// The new bytes of every file that changes.
+    fn with(
+        &self,
+        added: &[(&'a NewUser, Addition<'a>)],
+        defaults: &Defaults,
+        day: i64,
+    ) -> Result<Vec<(Table, Vec<u8>)>, Unsuitable> {
+        let mut members: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for (user, _) in added {
+            for group in &user.groups {
+                members
+                    .entry(group.as_bytes())
+                    .or_default()
+                    .push(user.name.as_bytes());
+            }
+        }
+        let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
+        let mut files = Vec::new();
+        for table in Table::ALL {
+            let Some(lines) = self.lines.get(&table) else {
+                continue;
+            };
+            let text = match table {
+                Table::Subuid => with_ranges(lines, added, defaults.subordinate_uids)?,
+                Table::Subgid => with_ranges(lines, added, defaults.subordinate_gids)?,
+                Table::Group => {
+                    let new = added.iter().filter(|(_, addition)| !addition.has_group);
+                    let new = new.map(|(_, addition)| {
+                        format!("{}:x:{}:", addition.name, addition.gid).into_bytes()
+                    });
+                    Some(lines.format(&no_lines, &members, &new.collect::<Vec<_>>()))
+                }
+                Table::Gshadow => {
+                    let line = |addition: &Addition<'_>| format!("{}:!::", addition.name);
+                    let (old, new) = split(lines, added, line)?;
+                    Some(lines.format(&old, &members, &new))
+                }
+                Table::Shadow => {
+                    let line = |addition: &Addition<'_>| {
+                        format!("{}:*:{day}:{}:", addition.name, defaults.ageing)
+                    };
+                    let (old, new) = split(lines, added, line)?;
+                    Some(lines.format(&old, &no_members, &new))
+                }
+                Table::Passwd => {
+                    let line = |(user, addition): &(&NewUser, Addition<'_>)| {
+                        let home = defaults.homes.join(addition.name);
+                        let (uid, gid) = (addition.uid, addition.gid);
+                        format!(
+                            "{}:x:{uid}:{gid}::{}:{}",
+                            addition.name,
+                            home.display(),
+                            user.shell
+                        )
+                        .into_bytes()
+                    };
+                    let new: Vec<Vec<u8>> = added.iter().map(line).collect();
+                    Some(lines.format(&no_lines, &no_members, &new))
+                }
+            };
+            files.extend(text.map(|text| (table, text)));
+        }
+        Ok(files)
+    }
+}
+
+/// Lines that replace one of the same name, by that name, and lines that are new.
+type OldAndNew<'a> = (BTreeMap<&'a [u8], Vec<u8>>, Vec<Vec<u8>>);
+
+/// The lines of new users in a file that may have stale ones of the same names, which useradd would replace too.
+fn split<'a>(
+    lines: &Lines<'_>,
+    added: &'a [(&NewUser, Addition<'_>)],
+    line: impl Fn(&Addition<'_>) -> String,
+) -> Result<OldAndNew<'a>, Unsuitable> {
+    let present = lines.by_name()?;
+    let (mut old, mut new) = (BTreeMap::new(), Vec::new());
+    for (_, addition) in added {
+        let text = line(addition).into_bytes();
+        match present.contains_key(addition.name.as_bytes()) {
+            true => drop(old.insert(addition.name.as_bytes(), text)),
+            false => new.push(text),
+        }
+    }
+    Ok((old, new))
+}
+
+/// A file of subordinate ids with the ranges of new users: the first holes that are large enough, from below. As useradd
+/// leaves it, in the order of the ids.
+fn with_ranges(
+    lines: &Lines<'_>,
+    added: &[(&NewUser, Addition<'_>)],
+    given: Subordinate,
+) -> Result<Option<Vec<u8>>, Unsuitable> {
+    let mut ranges = lines.ranges()?;
+    ranges.sort_unstable_by_key(|(owner, first, count)| (*first, *count, *owner));
+    let owners: BTreeSet<&[u8]> = ranges.iter().map(|range| range.0).collect();
+    let has_one = |addition: &Addition<'_>| {
+        owners.contains(addition.name.as_bytes())
+            || owners.contains(addition.uid.to_string().as_bytes())
+    };
+    let mut taken: VecDeque<(u64, u64)> = ranges.iter().map(|range| (range.1, range.2)).collect();
+    let mut low = given.first;
+    let mut new = Vec::new();
+    for (_, addition) in added.iter().filter(|(_, addition)| !has_one(addition)) {
+        while let Some((first, count)) = taken.front()
+            && *first < low + given.count
+        {
+            low = low.max(first + count);
+            taken.pop_front();
+        }
+        if given.count > 0 && low + given.count - 1 > given.last {
+            return Err(Unsuitable::new("there are not enough subordinate ids"));
+        }
+        new.push((addition.name.as_bytes(), low, given.count));
+        low += given.count;
+    }
+    if given.count == 0 || new.is_empty() {
+        return Ok(None);
+    }
+    ranges.extend(new);
+    ranges.sort_by_key(|range| range.1);
+    let mut text = Vec::new();
+    for (owner, first, count) in ranges {
+        text.extend_from_slice(owner);
+        text.extend_from_slice(format!(":{first}:{count}\n").as_bytes());
+    }
+    Ok(Some(text))
+}
+
+/// The ids that are free: after the highest one in use, then the holes from below, as useradd chooses.
+struct Ids {
+    uids: BTreeSet<u32>,
+    gids: BTreeSet<u32>,
+    /// The ids that are some user's primary group.
+    primary: BTreeSet<u32>,
+    next_uids: Box<dyn Iterator<Item = u32>>,
+    next_gids: Box<dyn Iterator<Item = u32>>,
+    allowed_gids: std::ops::RangeInclusive<u32>,
+}
+
+impl Ids {
+    fn new(passwd: &Lines<'_>, group: &Lines<'_>, defaults: &Defaults) -> Result<Self, Unsuitable> {
+        let (uids, gids) = (passwd.numbers(2)?, group.numbers(2)?);
+        Ok(Self {
+            next_uids: candidates(&uids, &defaults.uids),
+            next_gids: candidates(&gids, &defaults.gids),
+            primary: passwd.numbers(3)?,
+            allowed_gids: defaults.gids.clone(),
+            uids,
+            gids,
+        })
+    }
+
+    /// Whether a group of a new user's name is what an interrupted run left: nobody's, and of an ordinary id.
+    fn is_leftover(&self, group: &[&[u8]], defaults: &Defaults) -> bool {
+        let gid = std::str::from_utf8(group[2])
+            .ok()
+            .and_then(|gid| gid.parse().ok());
+        gid.is_some_and(|gid| defaults.gids.contains(&gid) && !self.primary.contains(&gid))
+            && list(group[3]).next().is_none()
+    }
+
+    fn next_uid(
+        &mut self,
+        ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
+    ) -> Result<u32, Unsuitable> {
+        for uid in self.next_uids.by_ref() {
+            if !self.uids.contains(&uid)
+                && !ask(Question::Uid(uid)).map_err(|error| unasked(&error))?
+            {
+                self.uids.insert(uid);
+                return Ok(uid);
+            }
+        }
+        Err(Unsuitable::new("there are no free user ids"))
+    }
+
+    /// The id of a user's own group: the user's where that is free.
+    fn next_gid(
+        &mut self,
+        uid: u32,
+        ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
+    ) -> Result<u32, Unsuitable> {
+        let preferred = self.allowed_gids.contains(&uid).then_some(uid);
+        if let Some(gid) = preferred
+            && self.gids.insert(gid)
+            && !ask(Question::Gid(gid)).map_err(|error| unasked(&error))?
+        {
+            return Ok(gid);
+        }
+        for gid in self.next_gids.by_ref() {
+            if self.gids.insert(gid) && !ask(Question::Gid(gid)).map_err(|error| unasked(&error))? {
+                return Ok(gid);
+            }
+        }
+        Err(Unsuitable::new("there are no free group ids"))
+    }
+}
+
+/// The ids above the highest in use, then those below it.
+fn candidates(
+    used: &BTreeSet<u32>,
+    allowed: &std::ops::RangeInclusive<u32>,
+) -> Box<dyn Iterator<Item = u32>> {
+    let (first, last) = (*allowed.start(), *allowed.end());
+    match used.range(allowed.clone()).next_back() {
+        Some(highest) => Box::new((highest + 1..=last).chain(first..=*highest)),
+        None => Box::new(first..=last),
+    }
+}
+
+fn unasked(error: &io::Error) -> Unsuitable {
+    Unsuitable::new(format!("the name service could not be asked: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [(Table, &str); 6] = [
+        (Table::Subuid, "old:100000:65536\nfar:400000:10\n"),
+        (Table::Subgid, "old:100000:65536\n"),
+        (Table::Gshadow, "root:*::\nwheel:*::old\nold:!::\n"),
+        (Table::Group, "root:x:0:\nwheel:x:10:old\nold:x:1000:\n"),
+        (Table::Shadow, "root:*:20000::::::\nold:*:20000::::::\n"),
+        (
+            Table::Passwd,
+            "root:x:0:0::/root:/bin/sh\nold:x:1000:1000::/home/old:/bin/sh\n",
+        ),
+    ];
+
+    fn defaults() -> Defaults {
+        let login = "USERGROUPS_ENAB yes\nUID_MAX 1005\nGID_MAX 1005\nPASS_MAX_DAYS 9\n";
+        Defaults::parse(login, "HOME=/home\nSKEL=/etc/skel\n").unwrap()
+    }
+
+    fn user(name: &str, groups: &[&str]) -> NewUser {
+        NewUser {
+            name: name.into(),
+            shell: "/bin/bash".into(),
+            groups: groups.iter().map(|group| (*group).into()).collect(),
+        }
+    }
+
+    /// What is added to these files when the name service says yes to these questions.
+    fn added(
+        files: &[(Table, &str)],
+        users: &[NewUser],
+        resumed: &[&str],
+        yes: &[Question<'_>],
+    ) -> Result<Additions, Unsuitable> {
+        let mut lines = BTreeMap::new();
+        for (table, text) in files {
+            lines.insert(*table, Lines::parse(*table, text.as_bytes())?);
+        }
+        let resumed = resumed.iter().map(|name| (*name).to_owned()).collect();
+        let ask = |question: Question<'_>| Ok(yes.contains(&question));
+        additions(&Tables { lines }, &defaults(), users, &resumed, 20_000, ask)
+    }
+
+    fn text(additions: &Additions, table: Table) -> String {
+        let file = additions
+            .files
+            .iter()
+            .find(|(written, _)| *written == table);
+        String::from_utf8(file.unwrap().1.clone()).unwrap()
+    }
+
+    fn ids(additions: &Additions) -> Vec<(u32, u32)> {
+        let accounts = additions.accounts.values();
+        accounts.map(|account| (account.uid, account.gid)).collect()
+    }
+
+    #[test]
+    fn every_file_gets_its_lines_and_passwd_comes_last() {
+        let additions = added(
+            &FILES,
+            &[user("a", &["wheel"]), user("b", &["wheel"])],
+            &[],
+            &[],
+        )
+        .unwrap();
+        let order: Vec<Table> = additions.files.iter().map(|(table, _)| *table).collect();
+        assert_eq!(order, Table::ALL);
+        assert!(
+            text(&additions, Table::Passwd).ends_with(
+                "\na:x:1001:1001::/home/a:/bin/bash\nb:x:1002:1002::/home/b:/bin/bash\n"
+            )
+        );
+        assert!(
+            text(&additions, Table::Shadow).ends_with("\na:*:20000::9::::\nb:*:20000::9::::\n")
+        );
+        assert_eq!(
+            text(&additions, Table::Group),
+            "root:x:0:\nwheel:x:10:old,a,b\nold:x:1000:\na:x:1001:\nb:x:1002:\n"
+        );
+        assert_eq!(
+            text(&additions, Table::Gshadow),
+            "root:*::\nwheel:*::old,a,b\nold:!::\na:!::\nb:!::\n"
+        );
+        assert_eq!(
+            text(&additions, Table::Subuid),
+            "old:100000:65536\na:165536:65536\nb:231072:65536\nfar:400000:10\n"
+        );
+    }
+
+    #[test]
+    fn ids_that_anybody_has_are_not_given() {
+        let yes = [
+            Question::Uid(1001),
+            Question::Gid(1002),
+            Question::Group("taken"),
+        ];
+        let users = [
+            user("a", &[]),
+            user("b", &[]),
+            user("taken", &[]),
+            user("old", &[]),
+        ];
+        let additions = added(&FILES, &users, &[], &yes).unwrap();
+        // After the highest in use comes 1001; a's own id is no free group id.
+        assert_eq!(ids(&additions), [(1002, 1001), (1003, 1003)]);
+        assert_eq!(
+            additions.left.into_iter().collect::<Vec<_>>(),
+            ["old", "taken"]
+        );
+    }
+
+    #[test]
+    fn too_few_ids_are_left_to_useradd() {
+        let users: Vec<NewUser> = (0..6)
+            .map(|number| user(&format!("u{number}"), &[]))
+            .collect();
+        assert_eq!(
+            added(&FILES, &users[..5], &[], &[]).unwrap().accounts.len(),
+            5
+        );
+        assert!(added(&FILES, &users, &[], &[]).is_err());
+        assert!(added(&FILES, &[user("a", &["nobodys"])], &[], &[]).is_err());
+        assert!(added(&FILES[..5], &[user("a", &[])], &[], &[]).is_err());
+    }
+
+    #[test]
+    fn every_interruption_is_taken_over_without_a_second_line() {
+        let users = [user("a", &["wheel"]), user("b", &["wheel"])];
+        let whole = added(&FILES, &users, &[], &[]).unwrap();
+        for written in 0..Table::ALL.len() - 1 {
+            let mut files = FILES.map(|(table, text)| (table, text.to_owned()));
+            for (table, _) in &whole.files[..=written] {
+                let file = files
+                    .iter_mut()
+                    .find(|(present, _)| present == table)
+                    .unwrap();
+                file.1 = text(&whole, *table);
+            }
+            let files = files
+                .each_ref()
+                .map(|(table, text)| (*table, text.as_str()));
+            let again = added(&files, &users, &["a", "b"], &[]).unwrap();
+            assert_eq!(again.accounts, whole.accounts, "after {written}");
+            for table in Table::ALL {
+                let before = files
+                    .iter()
+                    .find(|(present, _)| *present == table)
+                    .unwrap()
+                    .1;
+                let after = again.files.iter().find(|(changed, _)| *changed == table);
+                let after = after.map_or(before.to_owned(), |_| text(&again, table));
+                assert_eq!(after, text(&whole, table), "after {written}: {table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_of_the_name_is_taken_over_only_where_it_is_a_leftover() {
+        let with = |line: &str| {
+            let group = format!("{}{line}\n", FILES[3].1);
+            let mut files = FILES;
+            files[3].1 = &group;
+            let resumed = added(&files, &[user("a", &[])], &["a"], &[]).unwrap();
+            let fresh = added(&files, &[user("a", &[])], &[], &[]).unwrap();
+            (
+                resumed.accounts.contains_key("a"),
+                fresh.accounts.contains_key("a"),
+            )
+        };
+        assert_eq!(with("a:x:1003:"), (true, false));
+        for other in ["a:x:1003:old", "a:x:11:", "a:x:1000:"] {
+            assert_eq!(with(other), (false, false), "{other}");
+        }
+    }
+}
