@@ -170,7 +170,7 @@ fn compare_with_useradd(set_up: &str) {
 #[test]
 fn users_created_at_once_are_what_useradd_makes() {
     in_sandbox("users_created_at_once_are_what_useradd_makes", || {
-        compare_with_useradd("true")
+        compare_with_useradd("true");
     });
 }
 
