@@ -92,24 +92,19 @@ impl Ledger {
         (ledger, problems)
     }
 
-    /// What we did to every account, those included whose creation was cut short: if they exist, we made them.
+    /// What we did to the accounts that are `meant`, those included whose creation was cut short: if they exist, we made
+    /// them.
     #[must_use]
-    pub fn all_records(&self) -> BTreeMap<String, Record> {
+    pub fn records(&self, meant: impl Fn(&str) -> bool) -> BTreeMap<String, Record> {
         let created = Record {
             origin: Origin::Created,
             sudo_given: true,
         };
-        let mut records: BTreeMap<_, _> = self
-            .creating
-            .iter()
-            .map(|name| (name.clone(), created))
-            .collect();
-        records.extend(
-            self.users
-                .iter()
-                .map(|(name, record)| (name.clone(), *record)),
-        );
-        records
+        let creating = self.creating.iter().map(|name| (name, &created));
+        let all = creating.chain(&self.users);
+        all.filter(|(name, _)| meant(name))
+            .map(|(name, record)| (name.clone(), *record))
+            .collect()
     }
 
     /// The predecessors' file.

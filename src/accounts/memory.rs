@@ -64,7 +64,6 @@ struct Pending {
     looked: i64,
     settings: settings::Accounts,
     stamps: Vec<Stamp>,
-    machine: Observed,
 }
 
 impl Memory {
@@ -97,7 +96,7 @@ impl Memory {
         let (observed, problems, looked) = match usable {
             Some(established) => {
                 let names = to_look_at(desired, &established.in_line, &established.machine);
-                let observed = observe_again(names, settings, homes, &established.machine);
+                let observed = observe_again(names, settings, homes, established.machine);
                 (observed, Vec::new(), established.looked)
             }
             None => {
@@ -112,14 +111,19 @@ impl Memory {
             looked,
             settings: settings.clone(),
             stamps,
-            machine: without_users(&observed),
         });
         Ok((observed, problems))
     }
 
     /// Takes in what came of the pass. A user with whom something went wrong is looked at the next time; anything else
     /// that went wrong is a reason to look at everything then.
-    pub fn learn(&mut self, desired: DesiredKeys, plan: &Plan, outcome: &Outcome) {
+    pub fn learn(
+        &mut self,
+        desired: DesiredKeys,
+        observed: Observed,
+        plan: &Plan,
+        outcome: &Outcome,
+    ) {
         let pending = self.pending.take();
         let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();
         let mut failures = outcome.failures.iter();
@@ -130,7 +134,10 @@ impl Memory {
             looked: pending.looked,
             settings: pending.settings,
             stamps: pending.stamps,
-            machine: pending.machine,
+            machine: Observed {
+                users: BTreeMap::new(),
+                ..observed
+            },
             in_line: in_line(desired, plan, failed),
         });
     }
@@ -180,21 +187,6 @@ fn to_look_at(
     }
     names.extend(machine.ledger.creating.iter().cloned());
     names
-}
-
-/// The machine as it was found, without the users.
-fn without_users(observed: &Observed) -> Observed {
-    Observed {
-        ledger: observed.ledger.clone(),
-        instance_id: observed.instance_id.clone(),
-        sudoers_group: observed.sudoers_group,
-        sudoers_rule: observed.sudoers_rule.clone(),
-        groups: observed.groups.clone(),
-        oslogin: observed.oslogin,
-        users: BTreeMap::new(),
-        partial: false,
-        ledger_is_recorded: observed.ledger_is_recorded,
-    }
 }
 
 /// The stamps of everything that a full look reads, but of homes.

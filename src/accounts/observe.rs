@@ -45,15 +45,18 @@ pub fn observe<'a>(
         // Without an answer nothing is created; adding a user to the group will say what is wrong.
         Err(_) => (true, Vec::new()),
     };
+    let sudoers: BTreeSet<String> = members.into_iter().collect();
     let users = Users {
         local: LocalUsers::read_for(names.len()),
-        sudoers: members.into_iter().collect(),
+        sudoers: &sudoers,
         settings,
         homes,
     };
+    let users = users.look_up(names);
     let observed = Observed {
         instance_id,
         sudoers_group,
+        sudoers,
         sudoers_rule: read_sudoers_rule()?,
         groups: settings
             .groups
@@ -62,7 +65,7 @@ pub fn observe<'a>(
             .cloned()
             .collect(),
         oslogin: false,
-        users: users.look_up(names),
+        users,
         partial: false,
         ledger,
         ledger_is_recorded,
@@ -76,22 +79,19 @@ pub(super) fn observe_again(
     names: BTreeSet<String>,
     settings: &settings::Accounts,
     homes: &Homes,
-    before: &Observed,
+    before: Observed,
 ) -> Observed {
-    let members = match users::group(sudoers::GROUP) {
-        Ok(Some(group)) => group.members,
-        Ok(None) | Err(_) => Vec::new(),
-    };
     let users = Users {
         local: LocalUsers::read_for(names.len()),
-        sudoers: members.into_iter().collect(),
+        sudoers: &before.sudoers,
         settings,
         homes,
     };
+    let users = users.look_up(names);
     Observed {
-        users: users.look_up(names),
+        users,
         partial: true,
-        ..before.clone()
+        ..before
     }
 }
 
@@ -135,7 +135,7 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
 /// What users are looked up with.
 struct Users<'a> {
     local: LocalUsers,
-    sudoers: BTreeSet<String>,
+    sudoers: &'a BTreeSet<String>,
     settings: &'a settings::Accounts,
     homes: &'a Homes,
 }

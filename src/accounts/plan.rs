@@ -3,7 +3,7 @@
 //! The plan is made per user, so that whatever fails costs that user alone. It is made from the whole latest document and
 //! the machine as it is: there is no memory of earlier passes but the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::authorized_keys;
@@ -21,6 +21,8 @@ pub struct Observed {
     pub instance_id: Option<String>,
     /// Whether the sudoers group exists.
     pub sudoers_group: bool,
+    /// Who is in it.
+    pub sudoers: BTreeSet<String>,
     /// The sudo rule.
     pub sudoers_rule: SudoersRule,
     /// Which of the configured groups exist, in the order of the configuration.
@@ -252,7 +254,7 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     if !desired.users.is_empty() {
         plan.machine = machine_changes(settings, observed);
     }
-    let records = plan.ledger.all_records();
+    let records = plan.ledger.records(|name| !observed.skips(name));
     plan.provide(desired, &records, settings, observed);
     plan.withdraw(desired, &records, settings, observed);
     plan.ledger_is_recorded = observed.ledger_is_recorded && plan.ledger == observed.ledger;
@@ -310,7 +312,7 @@ impl Plan {
         settings: &settings::Accounts,
         observed: &Observed,
     ) {
-        for (name, record) in records.iter().filter(|(name, _)| !observed.skips(name)) {
+        for (name, record) in records {
             let wanted = desired.users.contains_key(name) && !self.refused.contains_key(name);
             if wanted || settings.ignore_users.contains(name) {
                 continue;

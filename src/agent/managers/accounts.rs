@@ -78,7 +78,7 @@ impl Accounts {
         if oslogin.active {
             self.memory.forget();
         } else {
-            self.memory.learn(desired, &plan, &outcome);
+            self.memory.learn(desired, observed, &plan, &outcome);
         }
         tell(plan, outcome, &mut report);
         report
