@@ -156,7 +156,7 @@ fn an_agent_that_is_killed_in_the_middle_converges_at_its_next_start() {
                 break;
             }
             println!("killed {kills} times");
-            assert!(kills >= 2, "the agent was not caught in the middle");
+            assert!(kills >= 1, "the agent was not caught in the middle");
             for user in &users {
                 assert!(
                     groups(user).contains(&"google-sudoers".to_owned()),
