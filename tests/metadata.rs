@@ -743,3 +743,18 @@ fn a_machine_without_ipv4_finds_the_server_at_its_ipv6_address() {
         },
     );
 }
+
+#[test]
+fn a_person_gets_json_after_answers_that_are_none() {
+    let live = Live::new(Store::example());
+    let server = Server::start_on_loopback(&live).unwrap();
+    live.inject(Fault::times(Kind::NotJson, 2));
+    let output = Command::new(env!("CARGO_BIN_EXE_gce-guest"))
+        .args(["metadata", "--endpoint", &server.address().to_string()])
+        .args(["get", "instance/name", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "\"example\"\n");
+    assert_eq!(live.observed().requests, 3);
+}

@@ -137,7 +137,12 @@ fn patience() -> Retry {
 
 /// Asks for a key; a directory without its slash is asked for with it.
 fn ask(client: &Client, key: &str, query: &Query) -> Result<(String, Answer), MetadataError> {
-    let ask = |key: &str| patience().run(|| client.get(key, query));
+    // An answer that is not what was asked for is a failed attempt, like any other.
+    let read = |answer: Answer| match query.format {
+        Format::Text => Ok(answer),
+        Format::Json | Format::Recursive => answer.json().map(|_| answer),
+    };
+    let ask = |key: &str| patience().run(|| client.get(key, query).and_then(read));
     match ask(key) {
         Err(MetadataError::Directory(_)) => {
             let directory = format!("{key}/");
