@@ -209,7 +209,7 @@ mod tests {
     fn own_directories_are_shown_and_those_of_the_system_are_there() {
         for (path, shown) in [
             ("/home/a/project", true),
-            ("/work/project", true),
+            ("/data/project", true),
             ("/tmp/a", true),
             ("/home", false),
             ("/", false),
