@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Invocation, ProcessError, SEARCH_PATH, end, find};
+use super::{Invocation, ProcessError, SEARCH_PATH, end};
 
 /// A program in the background. Dropping it ends the program: TERM, a moment of grace, KILL.
 #[derive(Debug)]
@@ -33,10 +33,7 @@ impl Background {
             command: invocation.display(),
             reason,
         };
-        let name = invocation.program.to_string_lossy();
-        let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {
-            program: name.into_owned(),
-        })?;
+        let path = invocation.path()?;
         let mut child = Command::new(path)
             .args(&invocation.arguments)
             .env_clear()

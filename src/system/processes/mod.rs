@@ -68,6 +68,14 @@ impl Invocation {
         self
     }
 
+    /// Where the program is.
+    fn path(&self) -> Result<PathBuf, ProcessError> {
+        let name = self.program.to_string_lossy();
+        find(&name).ok_or_else(|| ProcessError::NotInstalled {
+            program: name.into_owned(),
+        })
+    }
+
     /// The command line as a person would write it, for messages.
     #[must_use]
     pub fn display(&self) -> String {
@@ -173,10 +181,7 @@ pub fn run(invocation: &Invocation) -> Result<Finished, ProcessError> {
         command: invocation.display(),
         reason,
     };
-    let name = invocation.program.to_string_lossy();
-    let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {
-        program: name.into_owned(),
-    })?;
+    let path = invocation.path()?;
     let mut child = spawn(&path, invocation).map_err(not_started)?;
     let watched = watch(&mut child, invocation);
     let pid = Pid::from_child(&child);

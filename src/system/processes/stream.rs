@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::{Invocation, ProcessError, find};
+use super::{Invocation, ProcessError};
 use crate::system::signals::{Interrupt, Interrupts};
 
 /// How long output is still awaited when the program has ended and somebody holds its pipe: `tee` at the end of a process
@@ -71,10 +71,7 @@ impl Stream<'_> {
             command: invocation.display(),
             reason,
         };
-        let name = invocation.program.to_string_lossy();
-        let path = find(&name).ok_or_else(|| ProcessError::NotInstalled {
-            program: name.into_owned(),
-        })?;
+        let path = invocation.path()?;
         let (child, pipe) = self.spawn(&path, invocation).map_err(not_started)?;
         self.watch(child, pipe, &mut output).map_err(not_started)
     }
