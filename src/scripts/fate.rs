@@ -46,12 +46,6 @@ impl Fate {
         matches!(self, Self::Exited { status: 0 })
     }
 
-    /// Whether it is over.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Waiting | Self::Running)
-    }
-
     /// The number of the predecessors' log line: an exit status, or a signal as a negative number (spec/core.md 10.4).
     #[must_use]
     pub fn return_code(&self) -> Option<i32> {

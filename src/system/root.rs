@@ -20,12 +20,6 @@ impl Root {
         Self(directory.into())
     }
 
-    /// Whether this is the machine's own root, so that name service and tools speak of the same files.
-    #[must_use]
-    pub fn is_machine(&self) -> bool {
-        self.0 == Path::new("/")
-    }
-
     /// The place of an absolute path below this root: `/etc/passwd` becomes `ROOT/etc/passwd`.
     #[must_use]
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {

@@ -181,6 +181,15 @@ fn empty_group() -> libc::group {
     }
 }
 
+/// What the status of a look-up and its result say together: getpwnam_r(3), "RETURN VALUE".
+fn answer(status: libc::c_int, found: bool) -> io::Result<bool> {
+    if status == 0 {
+        Ok(found)
+    } else {
+        Err(io::Error::from_raw_os_error(status))
+    }
+}
+
 /// getpwnam_r(3): fills `entry`, whose strings live in `buffer`; whether the name is known.
 #[expect(
     unsafe_code,
@@ -202,11 +211,7 @@ fn getpwnam(
             &raw mut result,
         )
     };
-    if status == 0 {
-        Ok(!result.is_null())
-    } else {
-        Err(io::Error::from_raw_os_error(status))
-    }
+    answer(status, !result.is_null())
 }
 
 /// getpwuid_r(3): fills `entry`, whose strings live in `buffer`; whether the id is known.
@@ -226,11 +231,7 @@ fn getpwuid(uid: u32, entry: &mut libc::passwd, buffer: &mut [libc::c_char]) -> 
             &raw mut result,
         )
     };
-    if status == 0 {
-        Ok(!result.is_null())
-    } else {
-        Err(io::Error::from_raw_os_error(status))
-    }
+    answer(status, !result.is_null())
 }
 
 /// getgrnam_r(3): fills `entry`, whose strings live in `buffer`; whether the name is known.
@@ -250,11 +251,7 @@ fn getgrnam(name: &CStr, entry: &mut libc::group, buffer: &mut [libc::c_char]) -
             &raw mut result,
         )
     };
-    if status == 0 {
-        Ok(!result.is_null())
-    } else {
-        Err(io::Error::from_raw_os_error(status))
-    }
+    answer(status, !result.is_null())
 }
 
 /// getgrgid_r(3): fills `entry`, whose strings live in `buffer`; whether the id is known.
@@ -274,11 +271,7 @@ fn getgrgid(gid: u32, entry: &mut libc::group, buffer: &mut [libc::c_char]) -> i
             &raw mut result,
         )
     };
-    if status == 0 {
-        Ok(!result.is_null())
-    } else {
-        Err(io::Error::from_raw_os_error(status))
-    }
+    answer(status, !result.is_null())
 }
 
 fn to_user(entry: &libc::passwd) -> User {
