@@ -41,6 +41,18 @@ struct Wire {
 }
 
 impl Client {
+    /// The value of an `Authorization` header for Google's services; `None` on a VM without a service account.
+    ///
+    /// # Errors
+    /// Each [`MetadataError`] but `NotFound`.
+    pub fn authorization(&self) -> Result<Option<String>, MetadataError> {
+        match self.access_token() {
+            Ok(token) => Ok(Some(token.authorization())),
+            Err(MetadataError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A token of the default service account; a VM without one answers [`MetadataError::NotFound`].
     ///
     /// # Errors

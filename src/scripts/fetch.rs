@@ -38,6 +38,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// For copies that are kept for later: a few attempts now, and more in the next pass.
+    #[must_use]
+    pub fn for_copies() -> Self {
+        Self {
+            attempts: 3,
+            ..Self::patient()
+        }
+    }
+
     /// For a boot, where the network may come up late: about two minutes of failures are waited out (pains 31).
     #[must_use]
     pub fn patient() -> Self {

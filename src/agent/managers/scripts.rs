@@ -2,7 +2,7 @@
 //! because at the shutdown there may be none (spec/core.md 10; docs/scripts.md).
 
 use crate::agent::report::{Input, Report};
-use crate::metadata::{Client, Endpoint, MetadataError};
+use crate::metadata::{Client, Endpoint};
 use crate::scripts::cache;
 use crate::scripts::fetch::Limits;
 use crate::scripts::state::State;
@@ -13,12 +13,12 @@ pub(super) fn reconcile(input: &Input) -> Report {
     if !input.settings.metadata_scripts.shutdown {
         return Report::default();
     }
-    let limits = Limits {
-        attempts: 3,
-        ..Limits::patient()
-    };
     let state = State::at(Root::machine());
-    match cache::refresh(&state, &input.document, &authorization, &limits) {
+    let token = || {
+        let client = Client::new(Endpoint::compute_engine());
+        client.authorization().map_err(|error| error.to_string())
+    };
+    match cache::refresh(&state, &input.document, &token, &Limits::for_copies()) {
         Ok(true) => Report::default(),
         Ok(false) => Report::failed(
             "copies",
@@ -29,14 +29,5 @@ pub(super) fn reconcile(input: &Input) -> Report {
             "copies",
             format!("the shutdown scripts cannot be kept for later: {error}"),
         ),
-    }
-}
-
-/// The `Authorization` header for Cloud Storage; a VM without a service account has none.
-fn authorization() -> Result<Option<String>, String> {
-    match Client::new(Endpoint::compute_engine()).access_token() {
-        Ok(token) => Ok(Some(token.authorization())),
-        Err(MetadataError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use log::{info, warn};
 
 use crate::config;
 use crate::config::settings::MetadataScripts;
-use crate::metadata::{Client, Document, Endpoint, MetadataError, Retry};
+use crate::metadata::{Client, Document, Endpoint, Retry};
 use crate::scripts::cache;
 use crate::scripts::fetch::Limits;
 use crate::scripts::find::{self, Occasion, Origin};
@@ -314,30 +314,17 @@ fn run_jobs(
         settings,
         environment,
         instance,
-        authorization: &|| authorization(client),
+        authorization: &|| client.authorization().map_err(|error| error.to_string()),
         report: &report,
         state: state(),
     }
     .run(jobs)
 }
 
-/// The `Authorization` header for Cloud Storage; a VM without a service account has none.
-fn authorization(client: &Client) -> Result<Option<String>, String> {
-    match client.access_token() {
-        Ok(token) => Ok(Some(token.authorization())),
-        Err(MetadataError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// Keeps copies of the shutdown scripts. A failure is told in the log and is nobody else's.
 fn copy_shutdown_scripts(client: &Client, document: &Document) -> bool {
-    let token = || authorization(client);
-    let limits = Limits {
-        attempts: 3,
-        ..Limits::patient()
-    };
-    cache::refresh(&state(), document, &token, &limits).unwrap_or_else(|error| {
+    let token = || client.authorization().map_err(|error| error.to_string());
+    cache::refresh(&state(), document, &token, &Limits::for_copies()).unwrap_or_else(|error| {
         warn!(target: Occasion::Shutdown.logger(), "The shutdown scripts cannot be kept for later: {error}.");
         false
     })
