@@ -43,3 +43,33 @@ pub fn set_permissions(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::files::{Directory, PrivateDirectory};
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn mode_and_owner_are_set_and_what_is_not_given_stays() {
+        let place =
+            PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-permissions-").unwrap();
+        let path = place.path().join("directory");
+        set_permissions(&path, Some(0o750), None, None, true).unwrap();
+        let made = path.metadata().unwrap();
+        assert!(made.is_dir());
+        assert_eq!(made.mode() & 0o7777, 0o750);
+        // Its own ids, whatever they are, zero included, are ids like any other.
+        let (uid, gid) = (Some(made.uid()), Some(made.gid()));
+        set_permissions(&path, Some(0o2700), uid, gid, false).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o2700);
+        set_permissions(&path, None, None, None, true).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o2700);
+        let missing = place.path().join("missing");
+        assert!(set_permissions(&missing, Some(0o700), None, None, false).is_err());
+        Directory::open(place.path())
+            .unwrap()
+            .remove_directory("directory".as_ref())
+            .unwrap();
+    }
+}
