@@ -166,10 +166,12 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a shell command, which has `script` in its environment as `SCRIPT`.
+    /// Starts a bash command, which has `script` in its environment as `SCRIPT`. Bash waits for what it runs when
+    /// Control-C is pressed, and has its status; dash, which `script` takes where `SHELL` is not set, ends at once.
     fn start(command: &str, script: &str) -> Self {
         let mut child = Command::new("script")
             .args(["-qefc", command, "/dev/null"])
+            .env("SHELL", "/bin/bash")
             .env("SCRIPT", script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
