@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, config, emulator, legacy, metadata, nvme_id, sandbox, scripts, r#try, tune,
 };
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
@@ -37,6 +37,10 @@ enum Command {
     Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Spread interrupts and queues over the processors, and set up local SSDs.
+    Tune(tune::Arguments),
+    /// Print the name of an NVMe disk, for udev.
+    NvmeId(nvme_id::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
     /// Ask the metadata server, watch it, write guest attributes.
@@ -74,6 +78,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Tune(arguments) => conclude(tune::run(&arguments)),
+            Command::NvmeId(arguments) => conclude(nvme_id::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
             Command::Emulator(arguments) => conclude(emulator::run(&arguments)),

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
+use crate::commands::tune::{self, What};
 use crate::commands::{agent, scripts};
 use crate::scripts::find::Occasion;
 
@@ -17,6 +18,8 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// A program that tunes the machine.
+    Tuner(What),
     /// A program whose work comes with a later version.
     NotYet,
 }
@@ -29,8 +32,8 @@ pub const NAMES: [(&str, Role); 8] = [
     ("google_instance_setup", Role::NotYet),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
-    ("google_set_multiqueue", Role::NotYet),
-    ("google_optimize_local_ssd", Role::NotYet),
+    ("google_set_multiqueue", Role::Tuner(What::Queues)),
+    ("google_optimize_local_ssd", Role::Tuner(What::LocalSsd)),
 ];
 
 /// The role of a program name, if it is a legacy one.
@@ -69,6 +72,21 @@ struct ScriptArguments {
     arguments: Vec<String>,
 }
 
+/// The options of the programs that tune the machine: they had none.
+#[derive(Debug, Parser)]
+#[command(infer_long_args = true, disable_version_flag = true)]
+struct TunerArguments {
+    /// Print the changes and make none.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Accepted and ignored.
+    #[arg(short, long, hide = true)]
+    debug: bool,
+    /// Accepted and ignored.
+    #[arg(hide = true)]
+    ignored: Vec<OsString>,
+}
+
 /// Runs a legacy program.
 #[must_use]
 pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
@@ -79,6 +97,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::Tuner(what) => match TunerArguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(tune::run_one(what, parsed.dry_run)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {

@@ -6,6 +6,8 @@ pub mod config;
 pub mod emulator;
 pub mod legacy;
 pub mod metadata;
+pub mod nvme_id;
 pub(crate) mod sandbox;
 pub mod scripts;
 pub mod r#try;
+pub mod tune;

@@ -6,6 +6,7 @@
 pub mod accounts_database;
 pub mod credentials;
 pub mod environment;
+pub mod ethtool;
 pub mod events;
 pub mod files;
 pub mod foreground;
@@ -16,6 +17,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod netlink;
 pub mod notify;
+pub mod nvme;
 pub mod permissions;
 pub mod power;
 pub mod processes;
