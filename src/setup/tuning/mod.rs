@@ -132,6 +132,9 @@ pub fn set_multiqueue(
     let network = observe::network(machine);
     let devices = plan::queues::devices(&network, platform);
     let changed = run.follow(&devices);
+    if mode == Mode::Tell && !devices.changes.is_empty() {
+        run.tell("what follows is for the queues that there are now");
+    }
     let network = if changed {
         observe::network(machine)
     } else {
@@ -181,10 +184,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn tell(&mut self, line: &str) {
+        (self.listener)(line);
+    }
+
     /// Makes or tells the changes of a plan. Returns whether the machine may be another one now.
     fn follow(&mut self, plan: &Plan) -> bool {
         for note in &plan.notes {
-            (self.listener)(note);
+            self.tell(note);
         }
         for change in &plan.changes {
             let made = match self.mode {
@@ -194,18 +201,18 @@ impl<'a> Run<'a> {
             match made {
                 Made::Done => {
                     self.outcome.changed += 1;
-                    (self.listener)(&change.to_string());
+                    self.tell(&change.to_string());
                 }
                 Made::Left(why) => {
                     self.outcome.left += 1;
-                    (self.listener)(&format!(
+                    self.tell(&format!(
                         "{}: left at {}, {why}",
                         change.subject, change.before
                     ));
                 }
                 Made::Failed(error) => {
                     let told = format!("{change}: {error}");
-                    (self.listener)(&format!("failed: {told}"));
+                    self.tell(&format!("failed: {told}"));
                     self.outcome.failed.push(told);
                 }
             }

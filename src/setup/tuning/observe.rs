@@ -9,7 +9,7 @@ use super::snapshot::{
     Disk, Disks, Interface, Interrupt, Interrupts, Network, Node, Processors, ScsiController,
     TransmitQueue,
 };
-use crate::system::files::{is_there, names_in, read_setting, resolve};
+use crate::system::files::{KernelDirectory, is_there, names_in, read_setting, resolve};
 
 /// The files in `/proc/irq/N` that are no handlers.
 const INTERRUPT_FILES: [&str; 7] = [
@@ -108,23 +108,31 @@ fn processors(machine: &Machine) -> Processors {
 }
 
 fn interrupts(machine: &Machine) -> Interrupts {
-    let directory = machine.path("/proc/irq");
-    let by_number = numbered(&directory, "").into_iter();
+    let all = KernelDirectory::open(&machine.path("/proc/irq"));
+    let by_number = all.iter().flat_map(|all| {
+        let numbers = numbered_of(all.names(), "").into_iter();
+        numbers.filter_map(|(number, name)| Some((number, interrupt(&all.below(&name)?))))
+    });
     Interrupts {
-        by_number: by_number
-            .map(|(number, name)| (number, interrupt(&directory.join(name))))
-            .collect(),
+        by_number: by_number.collect(),
         balanced: is_balanced(machine),
     }
 }
 
-fn interrupt(directory: &Path) -> Interrupt {
-    let mut handlers = names_in(directory);
+fn interrupt(directory: &KernelDirectory) -> Interrupt {
+    let mut handlers = directory.names();
     handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
+    handlers.sort();
+    let hint = match handlers.is_empty() {
+        false => directory.read("affinity_hint"),
+        // Nobody's: nobody suggests anything.
+        true => None,
+    };
+    let cpus = directory.read("smp_affinity_list");
     Interrupt {
         handlers,
-        cpus: list(&directory.join("smp_affinity_list")),
-        hint: mask(&directory.join("affinity_hint")),
+        cpus: cpus.and_then(|cpus| CpuSet::parse_list(&cpus)),
+        hint: hint.and_then(|hint| mask(&hint)),
     }
 }
 
@@ -170,36 +178,49 @@ fn interface(machine: &Machine, name: String, path: &Path, place: &Path) -> Inte
     let device = path.join("device");
     let driver = resolve(&device.join("driver"));
     let driver = driver.as_deref().and_then(Path::file_name);
+    let driver = driver.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let node = read_setting(&device.join("numa_node"));
-    let queues = path.join("queues");
-    let transmit = numbered(&queues, "tx-").into_iter();
-    let receive = numbered(&queues, "rx-").into_iter();
+    let queues = KernelDirectory::open(&path.join("queues"));
+    // Flows are steered for IDPF alone, and there may be hundreds of queues.
+    let steered = queues.as_ref().filter(|_| driver.contains("idpf"));
     let buses = machine.path("/sys/devices");
     let buses = resolve(&buses).unwrap_or(buses);
     let bus = place.strip_prefix(&buses).unwrap_or(place);
     Interface {
-        driver: driver.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         is_pci: bus.to_string_lossy().starts_with("pci"),
         is_rdma: is_there(&device.join("infiniband")),
         node: node.and_then(|node| node.parse().ok()).unwrap_or(-1),
         interrupts: message_interrupts(&device),
-        transmit: transmit
-            .map(|(number, name)| TransmitQueue {
-                number,
-                cpus: mask(&queues.join(name).join("xps_cpus")),
-            })
-            .collect(),
-        receive: receive
-            .map(|(number, name)| {
-                let flows = read_setting(&queues.join(name).join("rps_flow_cnt"));
-                (number, flows.and_then(|flows| flows.parse().ok()))
-            })
-            .collect(),
+        transmit: queues.as_ref().map_or_else(Vec::new, transmit_queues),
+        receive: steered.map_or_else(Vec::new, receive_queues),
         channels: machine.ask(|ethtool| ethtool.channels(&name)),
         rings: machine.ask(|ethtool| ethtool.rings(&name)),
         coalescing: machine.ask(|ethtool| ethtool.coalescing(&name)),
+        driver,
         name,
     }
+}
+
+fn transmit_queues(queues: &KernelDirectory) -> Vec<TransmitQueue> {
+    let named = numbered_of(queues.names(), "tx-").into_iter();
+    named
+        .map(|(number, name)| TransmitQueue {
+            number,
+            cpus: queues
+                .read(&format!("{name}/xps_cpus"))
+                .and_then(|cpus| mask(&cpus)),
+        })
+        .collect()
+}
+
+fn receive_queues(queues: &KernelDirectory) -> Vec<(u32, Option<u32>)> {
+    let named = numbered_of(queues.names(), "rx-").into_iter();
+    named
+        .map(|(number, name)| {
+            let flows = queues.read(&format!("{name}/rps_flow_cnt"));
+            (number, flows.and_then(|flows| flows.parse().ok()))
+        })
+        .collect()
 }
 
 /// The local SSDs among the targets of a virtio-scsi controller.
@@ -253,7 +274,11 @@ fn below(directory: &Path, prefix: &str) -> Vec<PathBuf> {
 
 /// The names in a directory that are the prefix and a number, by that number.
 fn numbered(directory: &Path, prefix: &str) -> BTreeMap<u32, String> {
-    names_in(directory)
+    numbered_of(names_in(directory), prefix)
+}
+
+fn numbered_of(names: Vec<String>, prefix: &str) -> BTreeMap<u32, String> {
+    names
         .into_iter()
         .filter_map(|name| {
             let number = name.strip_prefix(prefix)?;
@@ -268,8 +293,8 @@ fn list(path: &Path) -> Option<CpuSet> {
     CpuSet::parse_list(&read_setting(path)?)
 }
 
-fn mask(path: &Path) -> Option<CpuSet> {
-    match read_setting(path)?.as_str() {
+fn mask(text: &str) -> Option<CpuSet> {
+    match text {
         "" => Some(CpuSet::default()),
         mask => CpuSet::parse_mask(mask),
     }

@@ -75,7 +75,7 @@ pub struct Interface {
     pub interrupts: Vec<u32>,
     /// Its transmit queues that are in use, in order.
     pub transmit: Vec<TransmitQueue>,
-    /// Its receive queues that are in use, each with its number of flows to steer; `None` where the kernel has no steering.
+    /// Of an IDPF NIC, the receive queues in use, each with its number of flows to steer; `None` where the kernel steers none.
     pub receive: Vec<(u32, Option<u32>)>,
     /// Its channels, where the driver tells.
     pub channels: Option<Channels>,

@@ -1,12 +1,14 @@
 //! Settings of the kernel: files of /proc and /sys, which are written in place and in one go.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags, RawDir};
 
-/// The most that is read of a setting.
-const LIMIT: u64 = 64 * 1024;
+/// The longest setting: /sys hands out a page at most.
+const LIMIT: usize = 4096;
 
 /// Writes a setting of the kernel: the file must be there, and the whole value goes out in one write(2), which is what the
 /// kernel takes for one value. An ordinary file, as in a copy of /sys, is replaced in place.
@@ -27,24 +29,72 @@ pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// An open directory of /proc or /sys. What is in it is read with few system calls: there are thousands of such files.
+#[derive(Debug)]
+pub struct KernelDirectory(OwnedFd);
+
+impl KernelDirectory {
+    /// Opens it; `None` when there is no such directory.
+    #[must_use]
+    pub fn open(path: &Path) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::open(path, flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// Opens a directory below it. Links are followed: the kernel makes them.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.0, path, flags, Mode::empty());
+        fd.ok().map(Self)
+    }
+
+    /// The names in it, in no particular order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(Ok(entry)) = entries.next() {
+            match entry.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        names
+    }
+
+    /// Reads a setting below it, without white space at its ends; `None` when there is none or it has no value.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.0, path, flags, Mode::empty()).ok()?;
+        value(&fd)
+    }
+}
+
 /// Reads a setting of the kernel as text, without white space at its ends; `None` when there is none or it has no value.
 #[must_use]
 pub fn read_setting(path: &Path) -> Option<String> {
-    let bytes = super::read_stream(path, LIMIT).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    value(&fs::open(path, flags, Mode::empty()).ok()?)
+}
+
+/// A setting comes whole with one read(2).
+fn value(fd: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; LIMIT];
+    let length = rustix::io::read(fd, &mut buffer).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
     Some(text.trim().to_owned())
 }
 
 /// The names in a directory of /proc or /sys, in the order of the bytes; none when there is no such directory.
 #[must_use]
 pub fn names_in(path: &Path) -> Vec<String> {
-    let names = super::Directory::open(path).and_then(|directory| directory.names());
-    let text = |name: std::ffi::OsString| name.into_string().ok();
+    let mut names =
+        KernelDirectory::open(path).map_or_else(Vec::new, |directory| directory.names());
+    names.sort();
     names
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(text)
-        .collect()
 }
 
 /// The place that a path leads to through all symbolic links; `None` when it leads nowhere.
