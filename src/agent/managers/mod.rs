@@ -1,6 +1,7 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod hostname;
 mod network;
 mod scripts;
 
@@ -13,13 +14,15 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// The host name.
+    Hostname,
     /// Copies of the shutdown scripts.
     Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Network, Self::Scripts];
+    pub const ALL: [Self; 4] = [Self::Accounts, Self::Network, Self::Hostname, Self::Scripts];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -27,6 +30,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Hostname => "hostname",
             Self::Scripts => "scripts",
         }
     }
@@ -37,6 +41,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-networking",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -47,6 +52,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -58,6 +64,7 @@ impl Manager {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
             Self::Network => "/var/lock/google_networking.lock",
+            Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
@@ -71,6 +78,7 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Hostname => Box::new(hostname::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
         }
     }
