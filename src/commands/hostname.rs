@@ -81,8 +81,8 @@ pub fn run_hook(debug: bool) -> anyhow::Result<ExitCode> {
 fn sync(input: &Input, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let report = Manager::Hostname.work()(input);
     for change in &report.changes {
-        log::info!(target: Manager::Hostname.logger(), "{change}");
-        writeln!(out, "{change}")?;
+        log::info!(target: Manager::Hostname.logger(), "{}", change.what);
+        writeln!(out, "{}", change.what)?;
     }
     if report.changes.is_empty() {
         writeln!(out, "nothing to do")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::observe::{HOSTNAME_FILE, HOSTS_FILE, observe};
-use super::plan::{Change, Observed, Plan, Problem, Wishes, plan};
+use super::plan::{Change, Observed, Plan, Problem, Source, Wishes, plan};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::files::{self, Attributes};
@@ -20,6 +20,8 @@ const SYSLOG_SERVICE: &str = "rsyslog.service";
 /// What came of a plan.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// Where the name comes from.
+    pub source: Option<Source>,
     /// The changes that were made, in this order.
     pub done: Vec<Change>,
     /// What was not made, and why. Another pass is worth while.
@@ -33,6 +35,7 @@ pub struct Outcome {
 pub fn apply(root: &Root, plan: Plan) -> Outcome {
     let mut outcome = Outcome {
         problems: plan.problems,
+        source: plan.name.map(|(_, source)| source),
         ..Outcome::default()
     };
     for change in plan.changes {
@@ -50,7 +53,7 @@ pub fn apply(root: &Root, plan: Plan) -> Outcome {
 fn make(root: &Root, change: &Change) -> anyhow::Result<()> {
     match change {
         Change::Hosts { contents, .. } => replace(root, HOSTS_FILE, contents),
-        Change::File(name) => replace(root, HOSTNAME_FILE, format!("{name}\n").as_bytes()),
+        Change::File { to, .. } => replace(root, HOSTNAME_FILE, format!("{to}\n").as_bytes()),
         Change::Kernel { to, .. } => {
             hostname::set(to).with_context(|| format!("set the host name {to}"))?;
             tell_syslog();

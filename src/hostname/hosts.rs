@@ -103,6 +103,15 @@ fn line(address: IpAddr, names: &[&str]) -> String {
     format!("{address} {}  {MARK}\n", names.join(" "))
 }
 
+/// Our lines in the file, as they are.
+#[must_use]
+pub fn ours(present: &[u8]) -> Vec<String> {
+    let lines = present.split(|byte| *byte == b'\n');
+    let ours = lines.filter(|line| is_ours(line));
+    ours.map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect()
+}
+
 /// Whether a line is ours: an entry with our mark at its end. One that somebody commented out is not.
 fn is_ours(line: &[u8]) -> bool {
     let line = line.trim_ascii();

@@ -110,11 +110,18 @@ pub enum Change {
     Hosts {
         /// The new file.
         contents: Vec<u8>,
+        /// The old one.
+        present: Vec<u8>,
         /// What our block says.
         entries: Entries,
     },
-    /// /etc/hostname gets this name.
-    File(String),
+    /// /etc/hostname gets a new name.
+    File {
+        /// The one in it, if any.
+        from: Option<String>,
+        /// The new one.
+        to: String,
+    },
     /// The kernel gets a new name in place of an old one.
     Kernel {
         /// The old one.
@@ -131,7 +138,7 @@ impl Change {
         match self {
             Self::Kernel { from, to } => format!("changed the host name from {from} to {to}"),
             // "Put" is past as well.
-            Self::Hosts { .. } | Self::File(_) => self.to_string(),
+            Self::Hosts { .. } | Self::File { .. } => self.to_string(),
         }
     }
 }
@@ -149,7 +156,7 @@ impl fmt::Display for Change {
                     addresses.join(", ")
                 )
             }
-            Self::File(name) => write!(formatter, "put {name} into /etc/hostname"),
+            Self::File { to, .. } => write!(formatter, "put {to} into /etc/hostname"),
             Self::Kernel { from, to } => {
                 write!(formatter, "change the host name from {from} to {to}")
             }
@@ -241,8 +248,10 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
         plan.keep_hosts(&name, nics, settings, observed);
     }
     let wanted = plan.host_name(&name, wishes.form);
-    if wishes.mode == HostnameMode::Static && observed.static_name().as_ref() != Some(&wanted) {
-        plan.changes.push(Change::File(wanted.clone()));
+    let from = observed.static_name();
+    if wishes.mode == HostnameMode::Static && from.as_ref() != Some(&wanted) {
+        let to = wanted.clone();
+        plan.changes.push(Change::File { from, to });
     }
     if wishes.mode != HostnameMode::Off && observed.kernel != wanted {
         plan.changes.push(Change::Kernel {
@@ -338,7 +347,12 @@ impl Plan {
         self.problems.extend(rivals.into_iter().map(Problem::Rival));
         let contents = hosts::rewritten(present, &entries);
         if contents != present {
-            self.changes.push(Change::Hosts { contents, entries });
+            let present = present.to_vec();
+            self.changes.push(Change::Hosts {
+                contents,
+                present,
+                entries,
+            });
         }
     }
 }

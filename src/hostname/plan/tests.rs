@@ -50,7 +50,7 @@ fn planned(document: &Document, settings: &Settings, observed: &mut Observed) ->
     for change in plan.changes {
         match change {
             Change::Hosts { contents, .. } => observed.hosts = Some(contents),
-            Change::File(name) => observed.file = Some(format!("{name}\n").into_bytes()),
+            Change::File { to, .. } => observed.file = Some(format!("{to}\n").into_bytes()),
             Change::Kernel { to, .. } => observed.kernel = to,
         }
     }
