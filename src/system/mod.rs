@@ -10,6 +10,7 @@ pub mod ethtool;
 pub mod events;
 pub mod files;
 pub mod foreground;
+pub mod hostname;
 pub mod local_users;
 pub mod locks;
 pub mod log;
