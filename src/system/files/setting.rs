@@ -52,6 +52,10 @@ impl KernelDirectory {
     /// The names in it, in no particular order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
+        // An earlier listing has left the descriptor at its end.
+        if fs::seek(&self.0, fs::SeekFrom::Start(0)).is_err() {
+            return Vec::new();
+        }
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(&self.0, &mut buffer);
         let mut names = Vec::new();
@@ -129,5 +133,11 @@ mod tests {
         assert_eq!(read_setting(&path).unwrap(), "none");
         assert_eq!(names_in(place.path()), ["scheduler"]);
         assert!(names_in(&path).is_empty());
+        let directory = KernelDirectory::open(place.path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(directory.names(), ["scheduler"]);
+        }
+        assert_eq!(directory.read("scheduler").unwrap(), "none");
+        assert_eq!(directory.read("missing"), None);
     }
 }
