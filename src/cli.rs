@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, analyze, config, emulator, image_clean, legacy, metadata, sandbox, scripts,
+    setup, r#try,
 };
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
@@ -35,6 +36,12 @@ enum Command {
     Accounts(accounts::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
+    /// Set this machine up: host keys, boto, the configuration for other programs.
+    Setup(setup::Arguments),
+    /// Show what the time of the set-up went into.
+    Analyze(analyze::Arguments),
+    /// Take out of this machine what must not be in an image of it.
+    ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
@@ -73,6 +80,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
+            Command::Setup(arguments) => conclude(setup::run(&arguments)),
+            Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
+            Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),

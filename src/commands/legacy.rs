@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
-use crate::commands::{agent, scripts};
+use crate::commands::{agent, scripts, setup};
 use crate::scripts::find::Occasion;
 
 /// What a legacy program does.
@@ -17,6 +17,8 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// The set-up at boot.
+    Setup,
     /// A program whose work comes with a later version.
     NotYet,
 }
@@ -26,7 +28,7 @@ pub const NAMES: [(&str, Role); 8] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
     ("google_network_daemon", Role::Agent(&[Manager::Network])),
     ("google_clock_skew_daemon", Role::NotYet),
-    ("google_instance_setup", Role::NotYet),
+    ("google_instance_setup", Role::Setup),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
     ("google_set_multiqueue", Role::NotYet),
@@ -79,6 +81,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::Setup => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(setup::run_legacy(parsed.debug)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {
