@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, analyze, config, emulator, image_clean, legacy, metadata, sandbox, scripts,
-    setup, r#try,
+    accounts, agent, analyze, config, emulator, hostname, image_clean, legacy, metadata, sandbox,
+    scripts, setup, r#try,
 };
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
@@ -34,6 +34,8 @@ enum Command {
     Agent(agent::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show the host name and what metadata wants, or bring it in line once.
+    Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
     /// Set this machine up: host keys, boto, the configuration for other programs.
@@ -79,6 +81,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Setup(arguments) => conclude(setup::run(&arguments)),
             Command::Analyze(arguments) => conclude(analyze::run(&arguments)),

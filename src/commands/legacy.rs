@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
-use crate::commands::{agent, scripts, setup};
+use crate::commands::{agent, hostname, scripts, setup};
 use crate::scripts::find::Occasion;
 
 /// What a legacy program does.
@@ -19,18 +19,24 @@ pub enum Role {
     ScriptRunner,
     /// The set-up at boot.
     Setup,
+    /// What the hooks of DHCP clients call.
+    SetHostname,
     /// A program whose work comes with a later version.
     NotYet,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
-pub const NAMES: [(&str, Role); 8] = [
+pub const NAMES: [(&str, Role); 9] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
-    ("google_network_daemon", Role::Agent(&[Manager::Network])),
+    (
+        "google_network_daemon",
+        Role::Agent(&[Manager::Network, Manager::Hostname]),
+    ),
     ("google_clock_skew_daemon", Role::NotYet),
     ("google_instance_setup", Role::Setup),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
+    ("google_set_hostname", Role::SetHostname),
     ("google_set_multiqueue", Role::NotYet),
     ("google_optimize_local_ssd", Role::NotYet),
 ];
@@ -85,6 +91,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::Setup => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => conclude(setup::run_legacy(parsed.debug)),
+            Err(error) => refuse(&error),
+        },
+        Role::SetHostname => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(hostname::run_hook(parsed.debug)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {

@@ -1,9 +1,11 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod hostname;
 mod network;
 mod scripts;
 
+use super::report::{Input, Report};
 use super::slot::Work;
 
 /// Which manager.
@@ -13,13 +15,15 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// The host name.
+    Hostname,
     /// Copies of the shutdown scripts.
     Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Network, Self::Scripts];
+    pub const ALL: [Self; 4] = [Self::Accounts, Self::Network, Self::Hostname, Self::Scripts];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -27,6 +31,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Hostname => "hostname",
             Self::Scripts => "scripts",
         }
     }
@@ -37,6 +42,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-networking",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -47,6 +53,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -58,6 +65,7 @@ impl Manager {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
             Self::Network => "/var/lock/google_networking.lock",
+            Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
@@ -71,7 +79,19 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Hostname => Box::new(hostname::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
+        }
+    }
+
+    /// What a pass would do now, by the same plan. Changes nothing on the machine.
+    #[must_use]
+    pub fn preview(self, input: &Input) -> Report {
+        match self {
+            Self::Accounts => accounts::preview(input),
+            Self::Network => network::preview(input),
+            Self::Hostname => hostname::preview(input),
+            Self::Scripts => scripts::preview(input),
         }
     }
 }
