@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use ::log::{debug, error, info, warn};
 use anyhow::Context;
-use log::{debug, error, info, warn};
 
 use self::conditions::{Conditions, Edge};
 use self::managers::Manager;
@@ -28,7 +28,7 @@ use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
-use crate::system::{files, signals};
+use crate::system::{files, log, signals};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
@@ -253,6 +253,8 @@ impl Agent {
             .map(|warning| (warning.to_string(), warning.to_string()))
             .collect();
         self.log_conditions("configuration", LOGGER, found);
+        let core = &loaded.settings.core;
+        log::set_levels(core.level(), core.serial_level());
         let settings = Arc::new(loaded.settings);
         self.settings = Some((metadata_config, Arc::clone(&settings)));
         settings
@@ -281,7 +283,7 @@ impl Agent {
 
     fn take_report(&mut self, manager: Manager, report: Report, took: Duration) {
         for change in &report.changes {
-            info!(target: manager.changes_logger(), "{}.", sentence(change));
+            info!(target: manager.changes_logger(), manager = manager.name(); "{}.", sentence(change));
         }
         let failed = !report.failures.is_empty();
         let count = report.changes.len();
@@ -292,7 +294,7 @@ impl Agent {
             report.etag.as_deref().unwrap_or("?"),
             took.as_millis(),
         );
-        debug!(target: manager.logger(), "Pass of {name} for etag {etag}: {count} changes in {took} ms.");
+        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {took} ms.");
         let Some(managed) = self.managers.get_mut(&manager) else {
             return;
         };
@@ -314,11 +316,16 @@ impl Agent {
     ) {
         for edge in self.conditions.update(source, found, Instant::now()) {
             match edge {
-                Edge::Began(text) => warn!(target: logger, "{}.", sentence(&text)),
-                Edge::Lasts(text, times) => {
-                    warn!(target: logger, "{} (found {times} times more).", sentence(&text));
+                Edge::Began(text) => {
+                    warn!(target: logger, manager = source; "{}.", sentence(&text));
                 }
-                Edge::Ended(text) => info!(target: logger, "No longer: {text}."),
+                Edge::Flutters(text) => {
+                    warn!(target: logger, manager = source; "{} (it comes and goes; more in an hour).", sentence(&text));
+                }
+                Edge::Lasts(text, times) => {
+                    warn!(target: logger, manager = source; "{} (found {times} times more).", sentence(&text));
+                }
+                Edge::Ended(text) => info!(target: logger, manager = source; "No longer: {text}."),
             }
         }
     }
@@ -328,6 +335,8 @@ impl Agent {
 /// the same, so a failure is told and costs the promptness only.
 fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
     let watch = move || {
+        // Said once, and not at every attempt.
+        let mut told = String::new();
         loop {
             match network::Monitor::open() {
                 Ok(monitor) => {
@@ -341,8 +350,10 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
                         }
                     }
                 }
+                Err(error) if told == error.to_string() => {}
                 Err(error) => {
                     warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
+                    told = error.to_string();
                 }
             }
             std::thread::sleep(MONITOR_RETRY);
