@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, config, emulator, hostname, legacy, metadata, sandbox, scripts, r#try,
 };
 use crate::system::log;
 
@@ -34,6 +34,8 @@ enum Command {
     Agent(agent::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show the host name and what metadata wants, or bring it in line once.
+    Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
@@ -78,6 +80,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
