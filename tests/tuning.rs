@@ -103,9 +103,13 @@ fn check_masks(nic: &Nic, nodes: &[Vec<u32>], queues: u32, cpus: u32, what: &str
         queues / used * used
     };
     for queue in 0..queues {
-        let here: Vec<u32> = (0..cpus)
-            .filter(|cpu| queue < used && queue_of(*cpu, nodes, queues) == queue)
-            .collect();
+        let here: Vec<u32> = match queue < used {
+            true => (0..cpus)
+                .filter(|cpu| queue_of(*cpu, nodes, queues) == queue)
+                .collect(),
+            // Left over, and left alone.
+            false => vec![1],
+        };
         assert_eq!(nic.xps(queue), mask(&here, cpus), "{what}, queue {queue}");
     }
 }
@@ -122,6 +126,8 @@ fn accelerators_of_every_size_follow_their_nodes() {
                 let nodes = with_threads(cpus, count);
                 let what = format!("{cpus} processors on {count} nodes, {queues} queues");
                 let mut tree = Tree::new("accelerator", &nodes);
+                // A node of memory alone.
+                tree.write("sys/devices/system/node/node9/cpulist", "");
                 let drivers = ["gve", "idpf", "gve"];
                 let nics: Vec<(Nic, u32)> = (0..count + 2)
                     .map(|index| {
@@ -129,7 +135,7 @@ fn accelerators_of_every_size_follow_their_nodes() {
                         let driver = drivers[index as usize % 3];
                         let place = i32::try_from(node).unwrap();
                         let name = format!("eth{index}");
-                        (tree.nic(&name, driver, place, queues, &[]), node)
+                        (tree.nic(&name, driver, place, queues, &[1]), node)
                     })
                     .collect();
                 tune(&tree, "queues");
@@ -436,6 +442,64 @@ fn local_ssds_disks_and_memory() {
                 tune(&tree, "memory");
                 assert_eq!(tree.read("proc/sys/vm/overcommit_memory"), value);
             }
+        }
+    });
+}
+
+#[test]
+fn interrupts_are_taken_in_the_order_of_their_numbers() {
+    in_sandbox("interrupts_are_taken_in_the_order_of_their_numbers", || {
+        let vm = Vm::new();
+        set_machine_type(&vm, "c4x-standard-8");
+        let mut tree = Tree::new("order", &[(0..8).collect()]);
+        tree.count_interrupts_from(98);
+        let nic = tree.nic("eth0", "idpf", 0, 5, &[]);
+        tune(&tree, "queues");
+        let cpus = nic.interrupts.iter().map(|number| tree.affinity(*number));
+        assert_eq!(cpus.collect::<Vec<_>>().join(" "), "1 2 3 4 5");
+    });
+}
+
+#[test]
+fn the_switches_of_tuning() {
+    let name = "the_switches_of_tuning";
+    support::in_sandbox_with(&["--allow-mounts"], name, || {
+        let _vm = Vm::new();
+        let mut tree = Tree::new("switches", &[(0..4).collect()]);
+        let nic = tree.nic("eth0", "virtio_net", -1, 4, &[0]);
+        let nvme = tree.nvme(4);
+        tree.scsi("sda", "PersistentDisk");
+        for place in ["sys", "proc/irq"] {
+            let from = tree.path(place).display().to_string();
+            support::run(["mount", "--bind", &from, &format!("/{place}")]);
+        }
+        let queue = nic.interrupts[7];
+        for (off, wanted) in [
+            ("optimize_local_ssd", ["0-3", "0-3"]),
+            ("set_multiqueue", ["3", "0-3"]),
+            ("", ["3", "3"]),
+        ] {
+            let both = off == "optimize_local_ssd";
+            let settings = format!(
+                "[InstanceSetup]\nset_host_keys = false\nset_boto_config = false\n\
+                 optimize_local_ssd = {}\nset_multiqueue = {}\n",
+                off != "optimize_local_ssd",
+                !both && off != "set_multiqueue",
+            );
+            fs::write("/etc/default/instance_configs.cfg.template", settings).unwrap();
+            let said = support::text_of([PROGRAM, "setup", "--json"]);
+            let record: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let result = |name: &str| {
+                let steps = record["steps"].as_array().unwrap();
+                let step = steps.iter().find(|step| step["step"] == name).unwrap();
+                step["result"].as_str().unwrap().to_owned()
+            };
+            let affinities = [tree.affinity(nvme[3]), tree.affinity(queue)];
+            assert_eq!(affinities, wanted, "{said}");
+            assert_eq!(result("local-ssd") == "skipped", both, "{said}");
+            assert_eq!(result("queues") == "skipped", !off.is_empty(), "{said}");
+            assert_eq!(result("platform-queues") == "skipped", !off.is_empty());
+            assert_eq!(tree.read("sys/block/sda/queue/scheduler"), "none");
         }
     });
 }

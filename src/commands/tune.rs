@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::tell;
 use crate::metadata::{Client, Endpoint};
-use crate::setup::tuning::{self, Listener, Machine, Mode, Outcome, Platform};
+use crate::setup::tuning::{self, Listener, Machine, Mode, Platform, Tuned};
 use crate::system::environment;
 use crate::system::root::Root;
 
@@ -78,17 +78,14 @@ pub(crate) fn run_one(what: What, dry_run: bool) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     // A reader that has gone away must not stop the tuning half-way.
     let mut listener = |line: &str| drop(writeln!(out, "{line}"));
-    let outcomes: Vec<Outcome> = steps(what)
+    let tuned: Vec<Tuned> = steps(what)
         .iter()
         .map(|step| take(*step, &machine, &platform, mode, &mut listener))
         .collect();
-    let outcome = outcomes
-        .into_iter()
-        .reduce(Outcome::and)
-        .unwrap_or_default();
+    let tuned = tuned.into_iter().reduce(Tuned::and).unwrap_or_default();
     let would = if dry_run { " (dry run)" } else { "" };
-    listener(&format!("{outcome}{would}"));
-    Ok(if outcome.failed.is_empty() {
+    listener(&format!("{tuned}{would}"));
+    Ok(if tuned.failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -111,13 +108,13 @@ fn take(
     platform: &Platform,
     mode: Mode,
     listener: Listener<'_>,
-) -> Outcome {
+) -> Tuned {
     match step {
         What::Queues => tuning::set_multiqueue(machine, platform, mode, listener),
         What::LocalSsd => tuning::optimize_local_ssd(machine, mode, listener),
         What::Schedulers => tuning::remove_schedulers(machine, mode, listener),
         What::Memory => tuning::overcommit_memory(machine, platform, mode, listener),
-        What::All => Outcome::default(),
+        What::All => Tuned::default(),
     }
 }
 

@@ -64,6 +64,11 @@ impl Tree {
             .to_owned()
     }
 
+    /// Gives the next interrupts the numbers from this one on.
+    pub(crate) fn count_interrupts_from(&mut self, number: u32) {
+        self.interrupt = number;
+    }
+
     /// Where an interrupt goes, as a list.
     pub(crate) fn affinity(&self, interrupt: u32) -> String {
         self.read(&format!("proc/irq/{interrupt}/smp_affinity_list"))

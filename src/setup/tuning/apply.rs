@@ -19,6 +19,9 @@ pub enum Made {
 /// `EIO`: what the kernel answers for an interrupt whose affinity it manages (kernel/irq/proc.c).
 const MANAGED: i32 = 5;
 
+/// `EROFS`: /sys and /proc/sys of a container are those of a machine that is not its own.
+const READ_ONLY: i32 = 30;
+
 /// `EINVAL`: what the kernel answers for more requests than the device takes.
 const TOO_MANY: i32 = 22;
 
@@ -33,6 +36,7 @@ pub fn apply(machine: &Machine, change: &Change) -> Made {
         (Action::Write { path, .. }, Some(TOO_MANY)) if path.ends_with("/nr_requests") => {
             Made::Left("the device takes no more")
         }
+        (_, Some(READ_ONLY)) => Made::Left("it is read-only here"),
         _ => Made::Failed(error),
     }
 }

@@ -11,6 +11,7 @@ pub mod observe;
 pub mod plan;
 pub mod platform;
 pub mod snapshot;
+pub mod steps;
 
 use std::fmt;
 use std::io;
@@ -73,7 +74,7 @@ pub enum Mode {
 
 /// What became of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Tuned {
     /// How many changes were made; in a dry run, how many would be.
     pub changed: usize,
     /// How many the kernel kept to itself.
@@ -82,7 +83,7 @@ pub struct Outcome {
     pub failed: Vec<String>,
 }
 
-impl Outcome {
+impl Tuned {
     /// What became of two steps.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -93,7 +94,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for Tuned {
     /// A line for a summary: `12 changed, 2 left to the kernel, 1 failed`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::default() {
@@ -114,10 +115,10 @@ impl fmt::Display for Outcome {
 pub type Listener<'a> = &'a mut dyn FnMut(&str);
 
 /// Interrupts of NVMe controllers; queues and interrupts of local SSDs on virtio-scsi (`google_optimize_local_ssd`).
-pub fn optimize_local_ssd(machine: &Machine, mode: Mode, listener: Listener<'_>) -> Outcome {
+pub fn optimize_local_ssd(machine: &Machine, mode: Mode, listener: Listener<'_>) -> Tuned {
     let mut run = Run::new(machine, mode, listener);
     run.follow(&plan::disks::local_ssd(&observe::disks(machine)));
-    run.outcome
+    run.tuned
 }
 
 /// Channels, queues and interrupts of NICs (`google_set_multiqueue`). With [`Platform::default`], before metadata has
@@ -127,7 +128,7 @@ pub fn set_multiqueue(
     platform: &Platform,
     mode: Mode,
     listener: Listener<'_>,
-) -> Outcome {
+) -> Tuned {
     let mut run = Run::new(machine, mode, listener);
     let network = observe::network(machine);
     let devices = plan::queues::devices(&network, platform);
@@ -141,16 +142,16 @@ pub fn set_multiqueue(
         network
     };
     run.follow(&plan::queues::affinities(&network, platform));
-    run.outcome
+    run.tuned
 }
 
 /// Takes the I/O scheduler away from all disks with several queues.
-pub fn remove_schedulers(machine: &Machine, mode: Mode, listener: Listener<'_>) -> Outcome {
+pub fn remove_schedulers(machine: &Machine, mode: Mode, listener: Listener<'_>) -> Tuned {
     let mut run = Run::new(machine, mode, listener);
     run.follow(&plan::disks::schedulers(&observe::multi_queue_disks(
         machine,
     )));
-    run.outcome
+    run.tuned
 }
 
 /// Has the kernel hand out memory without a promise where the platform wants it.
@@ -159,11 +160,11 @@ pub fn overcommit_memory(
     platform: &Platform,
     mode: Mode,
     listener: Listener<'_>,
-) -> Outcome {
+) -> Tuned {
     let mut run = Run::new(machine, mode, listener);
     let present = files::read_setting(&machine.path("/proc/sys/vm/overcommit_memory"));
     run.follow(&plan::memory(platform, present.as_deref()));
-    run.outcome
+    run.tuned
 }
 
 /// A step at work.
@@ -171,7 +172,7 @@ struct Run<'a> {
     machine: &'a Machine,
     mode: Mode,
     listener: Listener<'a>,
-    outcome: Outcome,
+    tuned: Tuned,
 }
 
 impl<'a> Run<'a> {
@@ -180,7 +181,7 @@ impl<'a> Run<'a> {
             machine,
             mode,
             listener,
-            outcome: Outcome::default(),
+            tuned: Tuned::default(),
         }
     }
 
@@ -200,11 +201,11 @@ impl<'a> Run<'a> {
             };
             match made {
                 Made::Done => {
-                    self.outcome.changed += 1;
+                    self.tuned.changed += 1;
                     self.tell(&change.to_string());
                 }
                 Made::Left(why) => {
-                    self.outcome.left += 1;
+                    self.tuned.left += 1;
                     self.tell(&format!(
                         "{}: left at {}, {why}",
                         change.subject, change.before
@@ -213,7 +214,7 @@ impl<'a> Run<'a> {
                 Made::Failed(error) => {
                     let told = format!("{change}: {error}");
                     self.tell(&format!("failed: {told}"));
-                    self.outcome.failed.push(told);
+                    self.tuned.failed.push(told);
                 }
             }
         }

@@ -43,6 +43,12 @@ impl Platform {
         &self.machine_type
     }
 
+    /// Whether metadata has said what machine this is.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.machine_type.is_empty()
+    }
+
     /// A machine with several NICs that belong to accelerators: queues and interrupts follow the NUMA nodes.
     #[must_use]
     pub fn is_accelerator(&self) -> bool {
