@@ -376,7 +376,8 @@ fn the_legacy_names_take_the_legacy_options() {
                 String::from_utf8_lossy(&refused.stderr).contains("Options: [startup, shutdown]")
             );
         }
-        for name in ["google_clock_skew_daemon"] {
+        let name = "google_clock_skew_daemon";
+        {
             let refused = attempt(in_bin(&[name, "--debug"]));
             assert_eq!(refused.status.code(), Some(1), "{name}");
             assert!(

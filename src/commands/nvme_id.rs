@@ -126,7 +126,7 @@ mod tests {
             let made = std::fs::read_link(root.path(BY_ID).join(file)).unwrap();
             assert_eq!(made, Path::new(device));
         }
-        assert_eq!(files::names_in(&root.path(BY_ID)).len(), 2);
+        assert_eq!(files::setting::names_in(&root.path(BY_ID)).len(), 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use platform::Platform;
 
 use crate::system::ethtool::Ethtool;
-use crate::system::files;
+use crate::system::files::setting;
 use crate::system::root::Root;
 use apply::{Made, apply};
 use plan::Plan;
@@ -37,7 +37,7 @@ impl Machine {
     /// are asked by ioctl; in a copy of another machine they keep their channels, rings and moderation.
     #[must_use]
     pub fn new(root: Root) -> Self {
-        let is_this_one = files::resolve(&root.path("/")).as_deref() == Some(Path::new("/"));
+        let is_this_one = setting::resolve(&root.path("/")).as_deref() == Some(Path::new("/"));
         // Without a socket, its NICs are as good as another machine's.
         let ethtool = is_this_one.then(Ethtool::open).and_then(Result::ok);
         Self { root, ethtool }
@@ -48,7 +48,7 @@ impl Machine {
     }
 
     fn write(&self, absolute: &str, value: &str) -> io::Result<()> {
-        files::write_setting(&self.path(absolute), value)
+        setting::write_setting(&self.path(absolute), value)
     }
 
     fn ethtool(&self) -> io::Result<&Ethtool> {
@@ -162,7 +162,7 @@ pub fn overcommit_memory(
     listener: Listener<'_>,
 ) -> Tuned {
     let mut run = Run::new(machine, mode, listener);
-    let present = files::read_setting(&machine.path("/proc/sys/vm/overcommit_memory"));
+    let present = setting::read_setting(&machine.path("/proc/sys/vm/overcommit_memory"));
     run.follow(&plan::memory(platform, present.as_deref()));
     run.tuned
 }

@@ -9,7 +9,7 @@ use super::snapshot::{
     Disk, Disks, Interface, Interrupt, Interrupts, Network, Node, Processors, ScsiController,
     TransmitQueue,
 };
-use crate::system::files::{KernelDirectory, is_there, names_in, read_setting, resolve};
+use crate::system::files::setting::{KernelDirectory, is_there, names_in, read_setting, resolve};
 
 /// The files in `/proc/irq/N` that are no handlers.
 const INTERRUPT_FILES: [&str; 7] = [

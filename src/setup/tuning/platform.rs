@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn platform(instance: Value) -> Platform {
+    fn platform(instance: &Value) -> Platform {
         Platform::of(&Document::parse(&json!({ "instance": instance })))
     }
 
@@ -111,7 +111,7 @@ mod tests {
             ("n2-standard-4", false, ""),
         ] {
             let platform =
-                platform(json!({"machineType": format!("projects/1/machineTypes/{name}")}));
+                platform(&json!({"machineType": format!("projects/1/machineTypes/{name}")}));
             assert_eq!(platform.machine_type(), name);
             assert_eq!(platform.is_accelerator(), accelerator, "{name}");
             let kinds = [
@@ -142,7 +142,7 @@ mod tests {
             (json!("nonsense"), false),
         ] {
             let platform =
-                platform(json!({"networkInterfaces": nics, "machineType": "n2-standard-4"}));
+                platform(&json!({"networkInterfaces": nics, "machineType": "n2-standard-4"}));
             assert_eq!(platform.is_accelerator(), accelerator, "{nics}");
         }
         assert!(!Platform::default().is_accelerator());

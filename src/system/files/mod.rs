@@ -9,7 +9,7 @@ mod attributes;
 mod growing;
 mod journal;
 mod private;
-mod setting;
+pub mod setting;
 mod stamp;
 
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,6 @@ use rustix::io::Errno;
 pub use attributes::{Attributes, FileMode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
-pub use setting::{KernelDirectory, is_there, names_in, read_setting, resolve, write_setting};
 pub use stamp::Stamp;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.

@@ -47,6 +47,13 @@ impl Interface {
     }
 }
 
+impl Interrupt {
+    /// Whether one of its handlers is such a one.
+    fn has(&self, is_such: impl Fn(&str) -> bool) -> bool {
+        self.handlers.iter().any(|handler| is_such(handler))
+    }
+}
+
 /// First stage: as many channels as the device has, and the rings and the moderation that some machines want.
 #[must_use]
 pub fn devices(network: &Network, platform: &Platform) -> Plan {
@@ -182,7 +189,7 @@ fn coalescing(interface: &Interface, coalescing: Coalescing) -> Option<Change> {
 fn x4_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
     let cpus = without_first(&network.processors.online);
     let queues = network.interrupts.by_number.iter();
-    let queues = queues.filter(|(_, interrupt)| interrupt.handlers.iter().any(is_idpf_queue));
+    let queues = queues.filter(|(_, interrupt)| interrupt.has(is_idpf_queue));
     for ((number, _), cpu) in queues.zip(cpus.iter().cycle()) {
         wanted.insert(*number, CpuSet::one(*cpu));
     }
@@ -227,7 +234,7 @@ fn hinted_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, interrupts: &Interrupts
     for (number, interrupt) in &interrupts.by_number {
         if let Some(hint) = &interrupt.hint
             && !hint.is_empty()
-            && interrupt.handlers.iter().any(is_gve_queue)
+            && interrupt.has(is_gve_queue)
         {
             wanted.insert(*number, hint.clone());
         }
@@ -235,11 +242,11 @@ fn hinted_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, interrupts: &Interrupts
 }
 
 /// `eth0-ntfy-block.3`, and `gve-ntfy-blk3@pci:0000:00:04.0` of newer drivers (spec/beyond.md D 36).
-fn is_gve_queue(handler: &String) -> bool {
+fn is_gve_queue(handler: &str) -> bool {
     handler.contains("-ntfy-block.") || handler.contains("-ntfy-blk")
 }
 
-fn is_idpf_queue(handler: &String) -> bool {
+fn is_idpf_queue(handler: &str) -> bool {
     handler.contains("TxRx")
 }
 
@@ -266,8 +273,8 @@ fn accelerator_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network)
             } else if interface.is_idpf() {
                 let known = &network.interrupts.by_number;
                 let is_queue = |number: &&u32| {
-                    let handlers = known.get(number).map(|Interrupt { handlers, .. }| handlers);
-                    handlers.is_some_and(|handlers| handlers.iter().any(is_idpf_queue))
+                    let interrupt = known.get(number);
+                    interrupt.is_some_and(|interrupt| interrupt.has(is_idpf_queue))
                 };
                 let queues = interface.interrupts.iter().filter(is_queue);
                 for (queue, cpu) in queues.zip(&mut cpus) {
