@@ -92,19 +92,35 @@ impl Ledger {
         (ledger, problems)
     }
 
-    /// What we did to the accounts that are `meant`, those included whose creation was cut short: if they exist, we made
-    /// them.
+    /// What we did to every account, those included whose creation was cut short: if they exist, we made them.
     #[must_use]
-    pub fn records(&self, meant: impl Fn(&str) -> bool) -> BTreeMap<String, Record> {
+    pub fn records(&self) -> BTreeMap<String, Record> {
+        self.records_of(self.users.keys().chain(&self.creating))
+    }
+
+    /// The same for some accounts.
+    #[must_use]
+    pub fn records_of<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+    ) -> BTreeMap<String, Record> {
         let created = Record {
             origin: Origin::Created,
             sudo_given: true,
         };
-        let creating = self.creating.iter().map(|name| (name, &created));
-        let all = creating.chain(&self.users);
-        all.filter(|(name, _)| meant(name))
-            .map(|(name, record)| (name.clone(), *record))
+        let record = |name: &String| {
+            let begun = self.creating.contains(name).then_some(created);
+            self.users.get(name).copied().or(begun)
+        };
+        names
+            .filter_map(|name| Some((name.clone(), record(name)?)))
             .collect()
+    }
+
+    /// Whether this is what it says of a user: the record, or that there is none, and no creation that was begun.
+    #[must_use]
+    pub fn says(&self, user: &str, record: Option<&Record>) -> bool {
+        self.users.get(user) == record && !self.creating.contains(user)
     }
 
     /// The predecessors' file.

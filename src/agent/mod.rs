@@ -23,7 +23,7 @@ use self::managers::Manager;
 use self::report::{Input, Report};
 use self::slot::Slot;
 use crate::config::{self, Settings};
-use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
+use crate::metadata::{Answer, Backoff, Client, Document, Watcher, watch};
 use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
@@ -118,11 +118,9 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
 fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
     let watcher = Watcher::new(client, watch::Settings::document().logged_as(LOGGER));
     let watch = move || {
-        watcher.run(|update: &Update| {
-            let event = Event::Metadata(
-                Arc::new(update.value.clone()),
-                update.etag.as_str().to_owned(),
-            );
+        let decode = |answer: &Answer| answer.document().map(Arc::new);
+        watcher.run_with(decode, |update| {
+            let event = Event::Metadata(Arc::clone(&update.value), update.etag.as_str().to_owned());
             events.send(event).map_err(|_| "the agent has ended")
         });
     };

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
-use crate::accounts::keys::{DesiredKeys, LineError, desired};
+use crate::accounts::keys::{DesiredKeys, LineError};
 use crate::accounts::memory::Memory;
 use crate::accounts::names;
 use crate::accounts::plan::{Plan, plan};
+use crate::accounts::reading::Reading;
 use crate::agent::report::{Input, Report};
 use crate::config::policy::Function;
 use crate::oslogin::{Control, Pass};
@@ -21,6 +22,7 @@ use crate::system::time;
 pub(super) struct Accounts {
     oslogin: Control,
     homes: Homes,
+    reading: Reading,
     memory: Memory,
 }
 
@@ -38,14 +40,14 @@ impl Accounts {
             Pass::default()
         };
         self.homes.refresh();
-        let mut desired = desired(&input.document, now);
-        if oslogin.active {
-            // Users come from OS Login now; those of metadata go, once it is really in charge.
-            desired.users.clear();
-        }
+        let changed = self.reading.read(&input.document, now);
+        self.memory.note(changed);
+        // Once OS Login is really in charge, users come from there; those of metadata go.
+        let nobody = oslogin.active.then(|| self.reading.keys().without_users());
+        let desired = nobody.as_ref().unwrap_or(self.reading.keys());
         let instance_id = input.document.instance.id.present().cloned();
         let (mut observed, ledger_problems) = match self.memory.observe(
-            &desired,
+            desired,
             settings,
             instance_id,
             &self.homes,
@@ -61,12 +63,12 @@ impl Accounts {
             }
         };
         observed.oslogin = oslogin.active;
-        let plan = plan(&desired, settings, &observed);
+        let plan = plan(desired, settings, &observed);
         let outcome = apply(&plan, settings, &self.homes);
         let mut report = Report {
             changes: oslogin.changes,
-            problems: refused_lines(&desired),
-            again_in: [until_expiry(&desired, now), oslogin.again_in]
+            problems: refused_lines(desired),
+            again_in: [until_expiry(desired, now), oslogin.again_in]
                 .into_iter()
                 .flatten()
                 .min(),
