@@ -135,7 +135,7 @@ impl Memory {
         desired: &DesiredKeys,
         observed: Observed,
         plan: &Plan,
-        outcome: &Outcome,
+        outcome: &Outcome<'_>,
     ) {
         let pending = self.pending.take();
         self.changed = Changed::default();

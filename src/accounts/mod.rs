@@ -1,7 +1,7 @@
 //! Accounts and SSH keys: the users that metadata asks for, with their keys and their sudo right, and nobody else's.
 //!
-//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands`, `reading` and `plan` are pure. `observe` reads the machine,
-//! `home` works inside home directories with their owners' credentials, `apply` acts.
+//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands`, `reading`, `plan` and `wording` are pure. `observe`
+//! reads the machine, `home` works inside home directories with their owners' credentials, `apply` acts.
 
 pub mod apply;
 pub mod authorized_keys;
@@ -18,3 +18,4 @@ pub mod observe;
 pub mod plan;
 pub mod reading;
 pub mod sudoers;
+pub mod wording;

@@ -175,7 +175,7 @@ fn sync() -> anyhow::Result<ExitCode> {
     let report = Manager::Accounts.work()(&input);
     let mut out = io::stdout().lock();
     for change in &report.changes {
-        writeln!(out, "{change}")?;
+        writeln!(out, "{}", change.what)?;
     }
     if report.changes.is_empty() {
         writeln!(out, "nothing to do")?;

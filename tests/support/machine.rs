@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -48,9 +49,25 @@ pub(crate) fn on_machine(name: &str, prepare: impl FnOnce(&Path, &Vm), body: imp
     body(Machine::boot(vm));
 }
 
-/// Runs this test alone in namespaces of its own, without the right to touch the clock or the kernel of the real machine.
+/// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
 fn run_inside(name: &str) {
-    let root = root_directory();
+    let (root, group) = (root_directory(), group(name));
+    let told = catch_unwind(|| {
+        alone_in_namespaces(
+            name,
+            &[(MARK, root.as_os_str()), (GROUP, group.as_ref())],
+            DEADLINE,
+        );
+    });
+    remove_group(name);
+    if let Err(failure) = told {
+        resume_unwind(failure);
+    }
+}
+
+/// Runs this test alone in namespaces of its own, without the right to touch the clock or the kernel of the real machine,
+/// and with these variables set. The files are those of the real machine.
+pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], deadline: Duration) {
     let mut command = Command::new("unshare");
     command
         .args([
@@ -71,10 +88,8 @@ fn run_inside(name: &str) {
         ])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(MARK, root)
-        .env(GROUP, group(name));
-    let output = output_within(&mut command, DEADLINE);
-    remove_group(name);
+        .envs(variables.iter().copied());
+    let output = output_within(&mut command, deadline);
     let told = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),

@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 15] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -90,6 +90,21 @@ const NEEDS: [Need; 12] = [
         package: "systemd-container",
         probe: Probe::Program("systemd-nspawn"),
         reason: "boots that machine, with a systemd of its own",
+    },
+    Need {
+        package: "qemu-system-x86",
+        probe: Probe::Program("qemu-system-x86_64"),
+        reason: "boots a virtual machine, for the clock, the interrupts and the disks",
+    },
+    Need {
+        package: "cpio",
+        probe: Probe::Program("cpio"),
+        reason: "packs the first stage of that boot",
+    },
+    Need {
+        package: "e2fsprogs",
+        probe: Probe::Program("mkfs.ext4"),
+        reason: "makes the disk of that virtual machine, once",
     },
 ];
 
@@ -171,11 +186,23 @@ fn install(needs: &[&Need]) -> Result<()> {
         // What is missing may be in the lists or in the cache all the same.
         println!("{error:#}; going on with the package lists that are there");
     }
-    commands::succeed(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(needs.iter().map(|need| need.package)),
-    )
+    let install = |more: &[&str]| {
+        commands::succeed(
+            apt_get()
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(needs.iter().map(|need| need.package))
+                .args(more),
+        )
+    };
+    // A newer qemu-utils from the backports excludes the release's qemu-system-x86, and nothing here needs it.
+    let conflicts = needs.iter().any(|need| need.package == "qemu-system-x86");
+    match install(&[]) {
+        Err(error) if conflicts => {
+            println!("{error:#}; trying again without qemu-utils");
+            install(&["qemu-utils-"])
+        }
+        result => result,
+    }
 }
 
 fn apt_get() -> Command {

@@ -4,6 +4,7 @@ mod accounts;
 mod network;
 mod scripts;
 
+use super::report::{Input, Report};
 use super::slot::Work;
 
 /// Which manager.
@@ -72,6 +73,16 @@ impl Manager {
             }
             Self::Network => Box::new(network::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
+        }
+    }
+
+    /// What a pass would do now, by the same plan. Changes nothing on the machine.
+    #[must_use]
+    pub fn preview(self, input: &Input) -> Report {
+        match self {
+            Self::Accounts => accounts::preview(input),
+            Self::Network => network::preview(input),
+            Self::Scripts => scripts::preview(input),
         }
     }
 }
