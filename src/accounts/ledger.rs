@@ -17,6 +17,9 @@ pub const NAMES_FILE: &str = "google_users";
 /// What we know besides the names.
 pub const RECORDS_FILE: &str = "google_users.json";
 
+/// How many users a notice names.
+const NAMED: usize = 20;
+
 /// Where an account came from.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +118,26 @@ impl Ledger {
         names
             .filter_map(|name| Some((name.clone(), record(name)?)))
             .collect()
+    }
+
+    /// What to say where it is another instance's: who the users of the image are, since nobody takes back their keys and
+    /// rights.
+    #[must_use]
+    pub fn notice_of_clone(&self) -> String {
+        let names: Vec<&str> = self.users.keys().map(String::as_str).collect();
+        let (named, more) = names.split_at(names.len().min(NAMED));
+        let more = match more.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let users = match named {
+            [] => "it names nobody".to_owned(),
+            named => format!(
+                "these users of the image stay as they are, with the keys and rights that they have: {}{more}",
+                named.join(", ")
+            ),
+        };
+        format!("the ledger of managed users is another instance's; {users}")
     }
 
     /// Whether this is what it says of a user: the record, or that there is none, and no creation that was begun.

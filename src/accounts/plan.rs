@@ -234,9 +234,6 @@ const AS_GOOD_AS_ROOT: [&str; 12] = [
     "wheel",
 ];
 
-/// How many users a notice names.
-const NAMED: usize = 20;
-
 /// Plans all changes about accounts.
 #[must_use]
 pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Observed) -> Plan {
@@ -357,31 +354,13 @@ impl Plan {
             .as_deref()
             .is_some_and(|written| written != id)
         {
-            self.notices.push(clone_notice(&self.ledger));
+            self.notices.push(self.ledger.notice_of_clone());
             self.ledger = Arc::default();
         }
         if self.ledger.instance_id.as_deref() != Some(id) {
             Arc::make_mut(&mut self.ledger).instance_id = Some(id.to_owned());
         }
     }
-}
-
-/// What to say about the users of an image: who they are, since they keep keys and rights that nobody takes back.
-fn clone_notice(ledger: &Ledger) -> String {
-    let names: Vec<&str> = ledger.users.keys().map(String::as_str).collect();
-    let (named, more) = names.split_at(names.len().min(NAMED));
-    let more = match more.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let users = match named {
-        [] => "it names nobody".to_owned(),
-        named => format!(
-            "these users of the image stay as they are, with the keys and rights that they have: {}{more}",
-            named.join(", ")
-        ),
-    };
-    format!("the ledger of managed users is another instance's; {users}")
 }
 
 fn machine_changes(settings: &settings::Accounts, observed: &Observed) -> Vec<MachineChange> {
@@ -883,7 +862,7 @@ mod tests {
             let record = ledger.users["a"];
             ledger.users.insert(format!("b{number:02}"), record);
         }
-        let notice = clone_notice(ledger);
+        let notice = ledger.notice_of_clone();
         assert!(notice.ends_with(": a, b00, b01, b02, b03, b04, b05, b06, b07, b08, b09, b10, b11, b12, b13, b14, b15, b16, b17, b18 and 11 more"), "{notice}");
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
@@ -17,13 +18,14 @@ use crate::accounts::{ledger, names};
 use crate::agent::report::{Change, Input, Report};
 use crate::config::policy::Function;
 use crate::config::settings;
-use crate::oslogin::{self, Control, Pass};
+use crate::metadata::{Client, Endpoint, Query};
+use crate::oslogin::{self, OsLogin, Pass, Request};
 use crate::system::time;
 
 /// What is remembered between passes.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    oslogin: Control,
+    oslogin: OsLogin,
     homes: Homes,
     reading: Reading,
     memory: Memory,
@@ -38,7 +40,7 @@ impl Accounts {
         let settings = &input.settings.accounts;
         let now = time::now();
         let oslogin = if input.settings.policy.allows(Function::OsLogin) {
-            self.oslogin.reconcile(&input.document)
+            self.oslogin.reconcile(&request(input))
         } else {
             Pass::default()
         };
@@ -89,7 +91,7 @@ pub(super) fn preview(input: &Input) -> Report {
     }
     let settings = &input.settings.accounts;
     let oslogin = if input.settings.policy.allows(Function::OsLogin) {
-        oslogin::preview(&input.document)
+        oslogin::preview(&request(input))
     } else {
         Pass::default()
     };
@@ -154,6 +156,37 @@ fn desired_with(oslogin: &Pass, input: &Input, now: Timestamp) -> DesiredKeys {
         return desired.without_users();
     }
     desired
+}
+
+/// What OS Login is judged by.
+fn request(input: &Input) -> Request<'_> {
+    Request {
+        document: &input.document,
+        settings: &input.settings.os_login,
+        authorities: &authorities,
+    }
+}
+
+/// Whether OS Login is wanted and in charge of log-ins.
+pub(super) fn oslogin_is_active(input: &Input) -> bool {
+    input.settings.policy.allows(Function::OsLogin) && oslogin::is_active(&request(input))
+}
+
+/// The keys of the authorities whose certificates OS Login takes, one to a line (spec/beyond.md 6.4).
+fn authorities() -> Result<String, String> {
+    let client = Client::new(Endpoint::compute_engine());
+    let answer = client.get("oslogin/certificates", &Query::text());
+    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = answer.json().map_err(|error| error.to_string())?;
+    let listed = answer.get("trustedCertificateAuthorities");
+    let listed = listed.and_then(Value::as_array).into_iter().flatten();
+    let key =
+        |authority: &Value| Some(authority.get("publicKey")?.as_str()?.trim().to_owned() + "\n");
+    let keys: String = listed.filter_map(key).collect();
+    if keys.is_empty() {
+        return Err("the metadata server names none".into());
+    }
+    Ok(keys)
 }
 
 fn unreadable(error: &std::io::Error) -> Report {
