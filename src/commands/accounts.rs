@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -19,11 +18,9 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::config;
-use crate::metadata::{Client, Document, Endpoint};
+use crate::commands::{config, input};
 use crate::oslogin;
 use crate::system::locks::FileLock;
-use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -59,10 +56,12 @@ enum Verb {
 /// Arguments of `gce-guest explain`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status: 0 every link holds, 1 one fails or the machine cannot be read.
+Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
+2 no option has the name.
 
-Example:
-  gce-guest explain user alice")]
+Examples:
+  gce-guest explain user alice
+  gce-guest explain option Accounts.groups")]
 pub struct ExplainArguments {
     #[command(subcommand)]
     what: What,
@@ -73,6 +72,12 @@ enum What {
     /// Why a user is there or not: from the metadata line to the account, with the link that fails.
     User {
         /// The user's name.
+        name: String,
+    },
+    /// What an option is set to, by whom, what it means and what it affects.
+    Option {
+        /// The option, as in Accounts.groups.
+        #[arg(value_name = "SECTION.OPTION")]
         name: String,
     },
 }
@@ -102,7 +107,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Metadata or the machine cannot be read.
 pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
-    let What::User { name } = &arguments.what;
+    let name = match &arguments.what {
+        What::User { name } => name,
+        What::Option { name } => return config::explain(name),
+    };
     let situation = look(Some(name))?;
     let links = explain(
         name,
@@ -127,29 +135,9 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads metadata and settings.
-fn read_input() -> anyhow::Result<Input> {
-    let document = Client::new(Endpoint::compute_engine())
-        .get_document()
-        .context("read metadata")?;
-    let settings = config::load(&Root::machine(), metadata_config(&document)).settings;
-    Ok(Input {
-        document: Arc::new(document),
-        etag: "".into(),
-        settings: Arc::new(settings),
-    })
-}
-
-fn metadata_config(document: &Document) -> Option<&str> {
-    config::metadata_config(
-        document.instance.attributes.present(),
-        document.project.attributes.present(),
-    )
-}
-
 /// Reads metadata, settings and the machine, which has to be read as root; `also` is looked up in any case.
 fn look(also: Option<&String>) -> anyhow::Result<Situation> {
-    let input = read_input()?;
+    let input = input::read()?;
     let desired = desired(&input.document, time::now());
     let instance_id = input.document.instance.id.present().cloned();
     let mut homes = Homes::default();
@@ -171,7 +159,7 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
 fn sync() -> anyhow::Result<ExitCode> {
     let _lock = FileLock::try_take(Path::new(Manager::Accounts.lock()))
         .context("take the place of the agent")?;
-    let input = read_input()?;
+    let input = input::read()?;
     let report = Manager::Accounts.work()(&input);
     let mut out = io::stdout().lock();
     for change in &report.changes {
