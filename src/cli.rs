@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, history, legacy, metadata, pass, sandbox, scripts, status,
-    r#try,
+    accounts, agent, config, emulator, history, hostname, legacy, metadata, pass, sandbox, scripts,
+    status, r#try,
 };
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
@@ -42,6 +42,8 @@ enum Command {
     History(history::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show the host name and what metadata wants, or bring it in line once.
+    Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
@@ -85,6 +87,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Status(arguments) => conclude(status::run(&arguments)),
             Command::History(arguments) => conclude(history::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),

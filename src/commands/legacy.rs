@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
-use crate::commands::{agent, scripts};
+use crate::commands::{agent, hostname, scripts};
 use crate::scripts::find::Occasion;
 
 /// What a legacy program does.
@@ -17,18 +17,24 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// What the hooks of DHCP clients call.
+    SetHostname,
     /// A program whose work comes with a later version.
     NotYet,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
-pub const NAMES: [(&str, Role); 8] = [
+pub const NAMES: [(&str, Role); 9] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
-    ("google_network_daemon", Role::Agent(&[Manager::Network])),
+    (
+        "google_network_daemon",
+        Role::Agent(&[Manager::Network, Manager::Hostname]),
+    ),
     ("google_clock_skew_daemon", Role::NotYet),
     ("google_instance_setup", Role::NotYet),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
+    ("google_set_hostname", Role::SetHostname),
     ("google_set_multiqueue", Role::NotYet),
     ("google_optimize_local_ssd", Role::NotYet),
 ];
@@ -79,6 +85,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::SetHostname => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(hostname::run_hook(parsed.debug)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod config;
 pub mod emulator;
 pub mod history;
+pub mod hostname;
 mod input;
 pub mod legacy;
 pub mod metadata;

@@ -202,7 +202,8 @@ pub(crate) fn install(root: &Path) {
 }
 
 impl Machine {
-    fn boot(vm: Vm) -> Self {
+    /// Switches the machine on, again after a [`Machine::power_off`].
+    pub(crate) fn boot(vm: Vm) -> Self {
         let console = File::create("/run/console").unwrap();
         let container = Command::new("systemd-nspawn")
             .args([

@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 17] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -80,6 +80,16 @@ const NEEDS: [Need; 15] = [
         package: "openssl",
         probe: Probe::Program("openssl"),
         reason: "makes the certificates of the hosts from which scripts are fetched, good ones and bad ones",
+    },
+    Need {
+        package: "isc-dhcp-client",
+        probe: Probe::Program("dhclient"),
+        reason: "calls our hook as a DHCP client does",
+    },
+    Need {
+        package: "dnsmasq-base",
+        probe: Probe::Program("dnsmasq"),
+        reason: "the DHCP server of the tests, with leases as on Compute Engine",
     },
     Need {
         package: "mmdebstrap",

@@ -1,6 +1,7 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod hostname;
 mod network;
 mod scripts;
 
@@ -14,13 +15,15 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// The host name.
+    Hostname,
     /// Copies of the shutdown scripts.
     Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Network, Self::Scripts];
+    pub const ALL: [Self; 4] = [Self::Accounts, Self::Network, Self::Hostname, Self::Scripts];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -28,6 +31,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Hostname => "hostname",
             Self::Scripts => "scripts",
         }
     }
@@ -38,6 +42,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-networking",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -48,6 +53,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -59,6 +65,7 @@ impl Manager {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
             Self::Network => "/var/lock/google_networking.lock",
+            Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
@@ -72,6 +79,7 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Hostname => Box::new(hostname::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
         }
     }
@@ -82,6 +90,7 @@ impl Manager {
         match self {
             Self::Accounts => accounts::preview(input),
             Self::Network => network::preview(input),
+            Self::Hostname => hostname::preview(input),
             Self::Scripts => scripts::preview(input),
         }
     }
