@@ -11,6 +11,7 @@ use crate::commands::{
     accounts, agent, config, emulator, history, hostname, legacy, metadata, pass, sandbox, scripts,
     status, r#try,
 };
+use crate::system::log;
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -71,7 +72,12 @@ enum Command {
 ///
 /// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.collect();
+    let status = dispatch(arguments.collect());
+    log::finish();
+    status
+}
+
+fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     let name = arguments
         .first()
         .and_then(|program| Path::new(program).file_name())

@@ -9,6 +9,7 @@ use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
 use crate::commands::{agent, hostname, scripts};
 use crate::scripts::find::Occasion;
+use crate::system::log;
 
 /// What a legacy program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,11 @@ struct ScriptArguments {
 pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
     match role {
         Role::Agent(managers) => match Arguments::try_parse_from(arguments) {
-            Ok(parsed) => conclude(agent::run_managers(managers.to_vec(), parsed.debug)),
+            Ok(parsed) => conclude(agent::run_managers(
+                managers.to_vec(),
+                parsed.debug,
+                is_unit_of_old(),
+            )),
             Err(error) => refuse(&error),
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
@@ -122,7 +127,14 @@ fn run_scripts(parsed: &ScriptArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    conclude(scripts::run_occasion(occasion, false, parsed.debug))
+    let log = log::Options::program(parsed.debug).with_serial_console(is_unit_of_old());
+    conclude(scripts::run_occasion(occasion, false, &log))
+}
+
+/// Whether a unit of the predecessors has started us: these send every line to the serial console
+/// (`StandardOutput=journal+console`, spec/core.md 12.1), and say so in no other way.
+fn is_unit_of_old() -> bool {
+    log::stderr_is_the_journal()
 }
 
 #[cfg(test)]
