@@ -18,7 +18,7 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::commands::{config, input};
+use crate::commands::{explain as explanation, input};
 use crate::oslogin;
 use crate::system::locks::FileLock;
 use crate::system::{log as sinks, time};
@@ -109,7 +109,7 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     let name = match &arguments.what {
         What::User { name } => name,
-        What::Option { name } => return config::explain(name),
+        What::Option { name } => return explanation::option(name),
     };
     let situation = look(Some(name))?;
     let links = explain(

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::output::{counted, paragraph, print};
+use super::output::counted;
 use crate::cli::tell;
-use crate::config::options::{self, OPTIONS, OptionSpec, Status};
+use crate::config::options::{self, OPTIONS, Status};
 use crate::config::policy::Function;
 use crate::config::{self, Effective, Finding, Loaded, Origin, Severity, Source, documentation};
 use crate::metadata::{Client, Endpoint};
@@ -212,94 +212,6 @@ fn run_get(get: &Get, root: &Root, output: &mut impl Write) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs `gce-guest explain option`: what it is set to, by whom, what it means and what it affects.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub(super) fn explain(name: &str) -> anyhow::Result<ExitCode> {
-    let option = match config::find_option(name) {
-        Ok(option) => option,
-        Err(fix) => {
-            tell(&format!("gce-guest: no option '{name}': {fix}"));
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let metadata = super::input::read_within(METADATA_DEADLINE);
-    let loaded = match &metadata {
-        Ok(input) => config::load(
-            &Root::machine(),
-            super::input::metadata_config(&input.document),
-        ),
-        Err(_) => config::load(&Root::machine(), None),
-    };
-    let mut page = String::new();
-    let mut say = |first: &str, text: &str| page += &paragraph(&format!("{first:<9}  "), text);
-    say("option", &option.path());
-    if let Some(effective) = loaded.option(option.section, option.name) {
-        let shown = |value: &str| {
-            if value.is_empty() {
-                "(empty)".to_owned()
-            } else {
-                value.to_owned()
-            }
-        };
-        say("value", &shown(&effective.value));
-        say("from", &effective.origin.to_string());
-        for overridden in &effective.overridden {
-            say("not from", &overridden.to_string());
-        }
-        say("default", &shown(&option.default_text()));
-    }
-    say("meaning", &plain(option.meaning));
-    say("affects", &affects(option));
-    for finding in loaded
-        .warnings
-        .iter()
-        .filter(|finding| finding.text.contains(option.name))
-    {
-        say("problem", &finding.to_string());
-    }
-    if let Err(error) = metadata {
-        say(
-            "note",
-            &format!("google-instance-configs in metadata is left out: {error:#}"),
-        );
-    }
-    print(&page)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What an option has an effect on, and when.
-fn affects(option: &OptionSpec) -> String {
-    let what = match option.status {
-        Status::Nothing(why) => return format!("nothing here: {why}"),
-        Status::Later => return "nothing yet: what acts on it comes with a later version".into(),
-        Status::Deprecated(_) | Status::Effective => match option.section {
-            "Accounts" | "OSLogin" => "users, their keys and rights (the accounts manager)",
-            "IpForwarding" | "NetworkInterfaces" | "addressManager" => {
-                "routes and interfaces (the network manager)"
-            }
-            "MetadataScripts" => {
-                return "startup and shutdown scripts, from their next run on".into();
-            }
-            "InstanceSetup" | "Instance" => return "set-up, at the next boot".into(),
-            "Clock" => "the clock",
-            "Hostname" => "the host name",
-            _ => "the agent as a whole",
-        },
-    };
-    let instead = match option.status {
-        Status::Deprecated(instead) => format!("; deprecated, use {instead}"),
-        _ => String::new(),
-    };
-    format!("{what}, when the agent starts or reads the configuration again (SIGHUP){instead}")
-}
-
-/// A meaning without the signs of its document.
-fn plain(meaning: &str) -> String {
-    meaning.replace('`', "")
-}
-
 fn run_check(check: &Check, root: &Root, output: &mut impl Write) -> anyhow::Result<ExitCode> {
     let findings: Vec<Finding> = if check.files.is_empty() {
         let metadata = check.metadata.read()?;
@@ -442,7 +354,7 @@ fn option_json(option: &Effective) -> Value {
         "section": option.section,
         "option": option.name,
         "value": option.value,
-        "default": known.map(OptionSpec::default_text),
+        "default": known.map(options::OptionSpec::default_text),
         "effect": !matches!(known.map(|known| known.status), Some(Status::Nothing(_))),
         "origin": origin_json(&option.origin),
         "overridden": option.overridden.iter().map(origin_json).collect::<Vec<_>>(),

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod agent;
 pub mod config;
 pub mod emulator;
+mod explain;
 pub mod history;
 pub mod hostname;
 mod input;

@@ -1,6 +1,5 @@
 //! `gce-guest status`: how each manager is, what it changed last, and what became of the scripts.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,12 +10,11 @@ use serde::Serialize;
 use super::output::{paragraph, print, print_json};
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
-use crate::agent::status::{self, State, Status};
+use crate::agent::status::{self, Seen, State};
 use crate::cli::tell;
 use crate::scripts::fate::Record;
 use crate::scripts::find::Occasion;
 use crate::scripts::state;
-use crate::system::locks;
 use crate::system::root::Root;
 
 /// How often `--wait` looks.
@@ -52,18 +50,6 @@ struct Overview {
     managers: Vec<Seen>,
     /// The last run of the startup and of the shutdown scripts since the boot.
     scripts: Vec<Record>,
-}
-
-/// A manager as it is seen from outside.
-#[derive(Debug, Serialize)]
-struct Seen {
-    /// Whether a process of ours runs it.
-    running: bool,
-    /// Who else holds its lock.
-    held_by: Option<String>,
-    /// What its agent wrote; the last words of one that has ended.
-    #[serde(flatten)]
-    status: Status,
 }
 
 /// Runs `gce-guest status`.
@@ -116,22 +102,8 @@ fn is_past_first_pass(managers: &[Seen]) -> bool {
 
 fn look() -> anyhow::Result<Vec<Seen>> {
     let all = Manager::ALL.into_iter();
-    all.map(|manager| {
-        let status = status::read(&Root::machine(), manager.name())?;
-        let status = status.unwrap_or_else(|| Status {
-            manager: manager.name().to_owned(),
-            ..Status::default()
-        });
-        let holder = locks::holder_of(Path::new(manager.lock()))?;
-        let process = holder.as_ref().and_then(locks::Holder::process);
-        let running = process == Some(status.pid);
-        Ok(Seen {
-            running,
-            held_by: holder.filter(|_| !running).map(|holder| holder.to_string()),
-            status,
-        })
-    })
-    .collect()
+    all.map(|manager| Ok(status::look(&Root::machine(), manager)?))
+        .collect()
 }
 
 /// The last change of a manager is an earlier agent's where this one has made none.
