@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, history, hostname, legacy, metadata, pass, sandbox, scripts,
-    status, r#try,
+    accounts, agent, analyze, config, emulator, history, hostname, image_clean, legacy, metadata,
+    pass, sandbox, scripts, setup, status, r#try,
 };
 use crate::system::log;
 
@@ -47,6 +47,12 @@ enum Command {
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
+    /// Set this machine up: host keys, boto, the configuration for other programs.
+    Setup(setup::Arguments),
+    /// Show what the time of the set-up went into.
+    Analyze(analyze::Arguments),
+    /// Take out of this machine what must not be in an image of it.
+    ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
@@ -95,6 +101,9 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
+            Command::Setup(arguments) => conclude(setup::run(&arguments)),
+            Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
+            Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),

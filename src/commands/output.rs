@@ -1,23 +1,16 @@
 //! What commands print: whole pages to standard output, in lines that fit a terminal.
 
-use std::io::{self, ErrorKind, Write};
-
-use anyhow::Context;
 use serde::Serialize;
 
 /// The width of a page.
 const WIDTH: usize = 80;
 
-/// Writes to standard output. A reader that has had enough (`| head`) is no failure; a full disk is one.
+/// Writes a page to standard output.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("write to standard output"),
-    }
+    super::print(text.as_bytes()).map(drop)
 }
 
 /// The same for a value, as JSON on several lines.

@@ -15,6 +15,8 @@ use crate::cli::tell;
 use crate::scripts::fate::Record;
 use crate::scripts::find::Occasion;
 use crate::scripts::state;
+use crate::setup::record::Run;
+use crate::setup::state as setup;
 use crate::system::root::Root;
 
 /// How often `--wait` looks.
@@ -48,6 +50,8 @@ struct Overview {
     /// Whether an agent runs.
     running: bool,
     managers: Vec<Seen>,
+    /// The last set-up of the machine since the boot.
+    setup: Option<Run>,
     /// The last run of the startup and of the shutdown scripts since the boot.
     scripts: Vec<Record>,
 }
@@ -66,6 +70,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let overview = Overview {
         running: managers.iter().any(|seen| seen.running),
         managers: managers.into_iter().map(with_last_change).collect(),
+        setup: setup::run(&Root::machine(), true).ok().flatten(),
         scripts: scripts(),
     };
     if arguments.json {
@@ -146,6 +151,9 @@ fn page(overview: &Overview) -> String {
     };
     for seen in &overview.managers {
         page += &manager(seen);
+    }
+    if let Some(run) = &overview.setup {
+        page += &paragraph("setup     ", &format!("{} {}", run.began, run.summary()));
     }
     for record in &overview.scripts {
         for script in &record.scripts {
