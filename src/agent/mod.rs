@@ -301,10 +301,12 @@ impl Agent {
         let entry = |change| Entry::new(now, manager.name(), etag, change);
         self.recorder
             .changes(report.changes.iter().map(entry).collect());
-        let (name, etag, count) = (manager.name(), etag.unwrap_or("?"), report.changes.len());
-        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        let (name, count) = (manager.name(), report.changes.len());
+        let etag = etag.unwrap_or("?").to_owned();
         let found = report.problems.into_iter().chain(report.failures).collect();
-        self.log_conditions(manager.name(), manager.logger(), found);
+        self.log_conditions(name, manager.logger(), found);
+        // The last word on a pass, after which all of it has been told.
+        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
         self.log_overdue();
     }
 
