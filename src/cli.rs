@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, hostname, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, config, emulator, hooks, hostname, legacy, metadata, sandbox, scripts, r#try,
 };
 use crate::system::log;
 
@@ -40,6 +40,8 @@ enum Command {
     Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Show and run the programs that are started when something happens.
+    Hooks(hooks::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
     /// Ask the metadata server, watch it, write guest attributes.
@@ -83,6 +85,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
             Command::Emulator(arguments) => conclude(emulator::run(&arguments)),

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod agent;
 pub mod config;
 pub mod emulator;
+pub mod hooks;
 pub mod hostname;
 mod input;
 pub mod legacy;
