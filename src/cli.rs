@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, hooks, hostname, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, analyze, config, emulator, hooks, hostname, image_clean, legacy, metadata,
+    sandbox, scripts, setup, r#try,
 };
 use crate::system::log;
 
@@ -38,6 +39,12 @@ enum Command {
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
+    /// Set this machine up: host keys, boto, the configuration for other programs.
+    Setup(setup::Arguments),
+    /// Show what the time of the set-up went into.
+    Analyze(analyze::Arguments),
+    /// Take out of this machine what must not be in an image of it.
+    ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show and run the programs that are started when something happens.
@@ -84,6 +91,9 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
+            Command::Setup(arguments) => conclude(setup::run(&arguments)),
+            Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
+            Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),

@@ -35,7 +35,7 @@ impl Service {
     }
 
     pub(super) fn reloading(&self) {
-        let now = time::monotonic_microseconds();
+        let now = time::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 

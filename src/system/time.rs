@@ -1,5 +1,7 @@
 //! The clocks. Everything that decides takes its time as an argument; only callers at the edge read it here.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// The present wall-clock time, in UTC.
@@ -8,11 +10,18 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// The monotonic clock, in microseconds: the one that sd_notify(3) means.
+/// How long the kernel has been up, without the time in which the machine was suspended: the clock of sd_notify(3).
 #[must_use]
-pub fn monotonic_microseconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // It began with the boot, so neither part is negative.
-    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
-    seconds * 1_000_000 + nanoseconds / 1000
+pub fn monotonic() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The kernel counts from zero upwards.
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// How long the kernel has been up, with the time in which the machine was suspended.
+#[must_use]
+pub fn uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // The kernel counts from zero upwards.
+    Duration::try_from(time).unwrap_or_default()
 }
