@@ -12,10 +12,14 @@ pub mod interfaces;
 mod monitor;
 mod observe;
 mod plan;
+mod record;
 pub mod routes;
+mod state;
 
 pub use apply::{Failure, Outcome, Report, apply, reconcile};
 pub use monitor::Monitor;
 pub use observe::{InterfaceError, Observed, interface_by_mac, observe};
 pub use plan::{Action, Change, Held, Interface, Pending, Plan, Reason, plan};
+pub use record::{Mark, Record};
 pub use routes::{Origin, Problem};
+pub use state::State;
