@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, hostname, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, config, emulator, hostname, legacy, metadata, network, sandbox, scripts, r#try,
 };
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
@@ -33,6 +33,8 @@ enum Command {
     Agent(agent::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show interfaces and routes, or bring routes in line once.
+    Network(network::Arguments),
     /// Show the host name and what metadata wants, or bring it in line once.
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
@@ -74,6 +76,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Network(arguments) => conclude(network::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),

@@ -18,7 +18,7 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::commands::input;
+use crate::commands::{input, network};
 use crate::oslogin;
 use crate::system::locks::FileLock;
 use crate::system::{log as sinks, time};
@@ -58,8 +58,9 @@ enum Verb {
 #[command(after_help = "\
 Exit status: 0 every link holds, 1 one fails or the machine cannot be read.
 
-Example:
-  gce-guest explain user alice")]
+Examples:
+  gce-guest explain user alice
+  gce-guest explain route 203.0.113.10")]
 pub struct ExplainArguments {
     #[command(subcommand)]
     what: What,
@@ -71,6 +72,11 @@ enum What {
     User {
         /// The user's name.
         name: String,
+    },
+    /// Why the machine answers to an address or not: from the metadata key to the kernel's route.
+    Route {
+        /// An address, or a range like 10.0.0.0/24.
+        address: String,
     },
 }
 
@@ -99,7 +105,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Metadata or the machine cannot be read.
 pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
-    let What::User { name } = &arguments.what;
+    let name = match &arguments.what {
+        What::User { name } => name,
+        What::Route { address } => return network::run_explain(address),
+    };
     let situation = look(Some(name))?;
     let links = explain(
         name,

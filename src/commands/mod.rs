@@ -8,6 +8,7 @@ pub mod hostname;
 mod input;
 pub mod legacy;
 pub mod metadata;
+pub mod network;
 pub(crate) mod sandbox;
 pub mod scripts;
 pub mod r#try;

@@ -6,7 +6,7 @@ use super::interfaces;
 use super::record::Record;
 use super::state::State;
 use crate::system::netlink::{
-    LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
+    Address, LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
 };
 
 /// The part of the machine's network that forwarded addresses have to do with.
@@ -31,6 +31,14 @@ pub fn observe(state: &State) -> Result<Observed, NetlinkError> {
         routes: socket.routes(LOCAL_TABLE)?,
         record: state.read(),
     })
+}
+
+/// Lists the addresses of all interfaces, in the network namespace of the calling thread.
+///
+/// # Errors
+/// When the socket or the listing fails.
+pub fn addresses() -> Result<Vec<Address>, NetlinkError> {
+    Socket::open()?.addresses()
 }
 
 /// Why an interface could not be looked up.

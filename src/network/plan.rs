@@ -157,9 +157,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     if protocol <= HIGHEST_RESERVED_PROTOCOL {
         return Plan::problem(Problem::Protocol(protocol));
     }
-    // Either of the two switches is enough (spec/core.md BUG 18).
-    let enabled =
-        settings.network_interfaces.ip_forwarding && settings.daemons.ip_forwarding_daemon;
+    let enabled = is_enabled(settings);
     let desired = match (enabled, &document.instance.network_interfaces) {
         (false, _) => Desired::default(),
         (true, Presence::Present(nics)) => Desired::new(nics, settings, &observed.links),
@@ -182,6 +180,11 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     plan.pending = desired.pending;
     plan.wanted = desired.addresses;
     plan
+}
+
+/// Whether forwarded addresses are wanted at all. Either of the two switches is enough (spec/core.md BUG 18).
+pub(super) fn is_enabled(settings: &Settings) -> bool {
+    settings.network_interfaces.ip_forwarding && settings.daemons.ip_forwarding_daemon
 }
 
 impl Plan {
