@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, hostname, legacy, metadata, network, sandbox, scripts, r#try,
+    accounts, agent, analyze, config, emulator, hostname, image_clean, legacy, metadata, network,
+    sandbox, scripts, setup, r#try,
 };
+use crate::system::log;
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -39,6 +41,12 @@ enum Command {
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
+    /// Set this machine up: host keys, boto, the configuration for other programs.
+    Setup(setup::Arguments),
+    /// Show what the time of the set-up went into.
+    Analyze(analyze::Arguments),
+    /// Take out of this machine what must not be in an image of it.
+    ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
@@ -64,7 +72,12 @@ enum Command {
 ///
 /// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.collect();
+    let status = dispatch(arguments.collect());
+    log::finish();
+    status
+}
+
+fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     let name = arguments
         .first()
         .and_then(|program| Path::new(program).file_name())
@@ -79,6 +92,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Network(arguments) => conclude(network::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
+            Command::Setup(arguments) => conclude(setup::run(&arguments)),
+            Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
+            Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use ::log::{debug, error, info, warn};
 use anyhow::Context;
-use log::{debug, error, info, warn};
 
 use self::conditions::{Conditions, Edge};
 use self::history::Entry;
@@ -36,7 +36,7 @@ use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
-use crate::system::{files, processes, signals, time};
+use crate::system::{files, log, processes, signals, time};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
@@ -256,6 +256,8 @@ impl Agent {
             .map(|warning| (warning.to_string(), warning.to_string()))
             .collect();
         self.log_conditions("configuration", LOGGER, found);
+        let core = &loaded.settings.core;
+        log::set_levels(core.level(), core.serial_level());
         let settings = Arc::new(loaded.settings);
         self.settings = Some((metadata_config, Arc::clone(&settings)));
         settings
@@ -288,7 +290,7 @@ impl Agent {
 
     fn take_report(&mut self, manager: Manager, report: Report, took: Duration) {
         for change in &report.changes {
-            info!(target: manager.changes_logger(), "{}.", sentence(&change.what));
+            info!(target: manager.changes_logger(), manager = manager.name(); "{}.", sentence(&change.what));
         }
         let Some(managed) = self.managers.get_mut(&manager) else {
             return;
@@ -302,7 +304,7 @@ impl Agent {
         self.recorder
             .changes(report.changes.iter().map(entry).collect());
         let (name, etag, count) = (manager.name(), etag.unwrap_or("?"), report.changes.len());
-        debug!(target: manager.logger(), "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
         let found = report.problems.into_iter().chain(report.failures).collect();
         self.log_conditions(manager.name(), manager.logger(), found);
         self.log_overdue();
@@ -333,11 +335,16 @@ impl Agent {
     ) {
         for edge in self.conditions.update(source, found, Instant::now()) {
             match edge {
-                Edge::Began(text) => warn!(target: logger, "{}.", sentence(&text)),
-                Edge::Lasts(text, times) => {
-                    warn!(target: logger, "{} (found {times} times more).", sentence(&text));
+                Edge::Began(text) => {
+                    warn!(target: logger, manager = source; "{}.", sentence(&text));
                 }
-                Edge::Ended(text) => info!(target: logger, "No longer: {text}."),
+                Edge::Flutters(text) => {
+                    warn!(target: logger, manager = source; "{} (it comes and goes; more in an hour).", sentence(&text));
+                }
+                Edge::Lasts(text, times) => {
+                    warn!(target: logger, manager = source; "{} (found {times} times more).", sentence(&text));
+                }
+                Edge::Ended(text) => info!(target: logger, manager = source; "No longer: {text}."),
             }
         }
     }
@@ -347,6 +354,8 @@ impl Agent {
 /// the same, so a failure is told and costs the promptness only.
 fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
     let watch = move || {
+        // Said once, and not at every attempt.
+        let mut told = String::new();
         loop {
             match network::Monitor::open() {
                 Ok(monitor) => {
@@ -360,8 +369,10 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
                         }
                     }
                 }
+                Err(error) if told == error.to_string() => {}
                 Err(error) => {
                     warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
+                    told = error.to_string();
                 }
             }
             std::thread::sleep(MONITOR_RETRY);

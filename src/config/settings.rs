@@ -3,7 +3,11 @@
 //! One structure per section, one field per option that means something here; [`super::options`] connects each field
 //! with its name, its meaning and its documentation.
 
-use super::values::{HostnameForm, HostnameMode, MacAddress, NormalizeCrlf, SudoUsers};
+use log::LevelFilter;
+
+use super::values::{
+    ConsoleLevel, HostnameForm, HostnameMode, MacAddress, NormalizeCrlf, SudoUsers,
+};
 
 pub use super::policy::Policy;
 
@@ -126,11 +130,41 @@ impl Default for Clock {
 pub struct Core {
     /// 0 error, 1 warning, 2 and 3 info, 4 debug.
     pub log_level: u8,
+    /// The lowest level of which the serial console gets a copy, where it was asked for (`--console`).
+    pub console_level: ConsoleLevel,
+}
+
+impl Core {
+    /// The lowest level that is logged.
+    #[must_use]
+    pub fn level(&self) -> LevelFilter {
+        match self.log_level {
+            0 => LevelFilter::Error,
+            1 => LevelFilter::Warn,
+            2 | 3 => LevelFilter::Info,
+            4.. => LevelFilter::Debug,
+        }
+    }
+
+    /// The lowest level of which the serial console gets a copy.
+    #[must_use]
+    pub fn serial_level(&self) -> LevelFilter {
+        match self.console_level {
+            ConsoleLevel::Off => LevelFilter::Off,
+            ConsoleLevel::Error => LevelFilter::Error,
+            ConsoleLevel::Warning => LevelFilter::Warn,
+            ConsoleLevel::Info => LevelFilter::Info,
+            ConsoleLevel::Debug => LevelFilter::Debug,
+        }
+    }
 }
 
 impl Default for Core {
     fn default() -> Self {
-        Self { log_level: 3 }
+        Self {
+            log_level: 3,
+            console_level: ConsoleLevel::Info,
+        }
     }
 }
 
@@ -203,6 +237,8 @@ pub struct InstanceSetup {
     pub host_key_types: Vec<String>,
     /// `false` skips every step that needs metadata.
     pub network_enabled: bool,
+    /// How long set-up waits for the metadata server, in seconds; 0 is without limit.
+    pub network_timeout: u32,
     /// `false` leaves local SSDs as they are.
     pub optimize_local_ssd: bool,
     /// `false` writes no /etc/boto.cfg.
@@ -219,6 +255,7 @@ impl Default for InstanceSetup {
             host_key_dir: "/etc/ssh".into(),
             host_key_types: ["ecdsa", "ed25519", "rsa"].map(String::from).to_vec(),
             network_enabled: true,
+            network_timeout: 120,
             optimize_local_ssd: true,
             set_boto_config: true,
             set_host_keys: true,
