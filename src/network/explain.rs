@@ -70,6 +70,7 @@ pub fn explain(
     }
     let concerns = |problem: &&Problem| match problem {
         Problem::Claimed { prefix: other, .. } => *other == prefix,
+        Problem::Address { text, .. } => routes::parse(text) == Ok(prefix),
         Problem::Protocol(_) => true,
         _ => false,
     };
@@ -81,8 +82,11 @@ pub fn explain(
 
 /// The range of metadata that an address is a part of, where it is not there itself; the narrowest one.
 fn around(prefix: IpNet, document: &Document) -> Option<IpNet> {
-    let nics = document.instance.network_interfaces.present();
-    let texts = nics.into_iter().flatten().flat_map(lists);
+    let nics = document.instance.network_interfaces.present()?;
+    if nics.iter().any(|nic| is_own(nic, prefix)) {
+        return None;
+    }
+    let texts = nics.iter().flat_map(lists);
     texts
         .flat_map(|(_, texts)| texts)
         .filter_map(|text| routes::parse(text).ok())
@@ -105,6 +109,11 @@ fn origins(
             .filter(move |(_, texts)| asks(texts))
             .map(move |(list, _)| (Origin { nic, list }, interface))
     })
+}
+
+fn is_own(nic: &NetworkInterface, prefix: IpNet) -> bool {
+    let own = nic.ip.parse::<IpAddr>();
+    own.is_ok_and(|own| IpNet::from(own) == prefix)
 }
 
 fn lists(nic: &NetworkInterface) -> [(List, &[String]); 4] {
@@ -130,11 +139,7 @@ fn metadata(prefix: IpNet, document: &Document) -> Vec<Link> {
             ))];
         }
     };
-    let is_own = |nic: &NetworkInterface| {
-        let own = nic.ip.parse::<IpAddr>();
-        own.is_ok_and(|own| IpNet::from(own) == prefix)
-    };
-    if let Some(nic) = nics.iter().position(is_own) {
+    if let Some(nic) = nics.iter().position(|nic| is_own(nic, prefix)) {
         return vec![holds(format!(
             "{} is the own address of network interface {nic}: it needs no route of ours",
             text(prefix)
@@ -315,7 +320,7 @@ mod tests {
             mac: MAC.into(),
             ip: "10.128.0.2".into(),
             forwarded_ips: list(&["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"]),
-            ip_aliases: list(&["10.1.0.7/24"]),
+            ip_aliases: list(&["10.1.0.7/24", "10.128.0.0/20"]),
             forwarded_ipv6s: list(&["fd00::1"]),
             ..NetworkInterface::default()
         };
@@ -419,6 +424,10 @@ mod tests {
             (
                 "203.0.113.9",
                 "network interface 1 (42:01:0a:80:00:09) is not there",
+            ),
+            (
+                "10.128.0.0/20",
+                "it contains the interface's own address 10.128.0.2",
             ),
             ("fd00::1", "eth0, which is down: IPv6 waits"),
         ] {
