@@ -15,11 +15,10 @@ use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Observed, Plan, plan};
-use crate::agent::managers::Manager;
+use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::commands::{input, network};
-use crate::oslogin;
+use crate::commands::{explain as explanation, input, network};
 use crate::system::locks::FileLock;
 use crate::system::{log as sinks, time};
 
@@ -56,10 +55,12 @@ enum Verb {
 /// Arguments of `gce-guest explain`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status: 0 every link holds, 1 one fails or the machine cannot be read.
+Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
+2 no option has the name.
 
 Examples:
   gce-guest explain user alice
+  gce-guest explain option Accounts.groups
   gce-guest explain route 203.0.113.10")]
 pub struct ExplainArguments {
     #[command(subcommand)]
@@ -71,6 +72,12 @@ enum What {
     /// Why a user is there or not: from the metadata line to the account, with the link that fails.
     User {
         /// The user's name.
+        name: String,
+    },
+    /// What an option is set to, by whom, what it means and what it affects.
+    Option {
+        /// The option, as in Accounts.groups.
+        #[arg(value_name = "SECTION.OPTION")]
         name: String,
     },
     /// Why the machine answers to an address or not: from the metadata key to the kernel's route.
@@ -107,6 +114,7 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     let name = match &arguments.what {
         What::User { name } => name,
+        What::Option { name } => return explanation::option(name),
         What::Route { address } => return network::run_explain(address),
     };
     let situation = look(Some(name))?;
@@ -143,7 +151,7 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
     let names = desired.users.keys().chain(also);
     let (mut observed, problems) = observe(names, &input.settings.accounts, instance_id, &homes)
         .context("read the accounts")?;
-    observed.oslogin = oslogin::is_active(&input.document);
+    observed.oslogin = managers::oslogin_is_active(&input);
     for problem in problems {
         tell(&format!("gce-guest: {problem}"));
     }
