@@ -13,6 +13,7 @@ pub mod image_clean;
 mod input;
 pub mod legacy;
 pub mod metadata;
+pub mod network;
 pub mod nvme_id;
 mod output;
 pub mod pass;
