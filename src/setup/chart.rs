@@ -12,7 +12,7 @@ const NAME: usize = 18;
 #[must_use]
 pub fn draw(run: &Run) -> String {
     let mut text = format!(
-        "Instance set-up of {}, {} after the kernel: {}\n\n",
+        "Instance set-up of {}, {} after the kernel's start: {}\n\n",
         run.began
             .split('.')
             .next()
@@ -92,7 +92,7 @@ mod tests {
         };
         let half = "#".repeat(17);
         let expected = format!(
-            "Instance set-up of 2026-11-22 15:00:00, 3.20 s after the kernel: 2.00 s\n\n\
+            "Instance set-up of 2026-11-22 15:00:00, 3.20 s after the kernel's start: 2.00 s\n\n\
              step               began at     took\n\
              metadata             0.00 s   1.00 s  {half}\n\
              host-keys            1.00 s   1.00 s  {:17}{half} failed\n\
