@@ -197,7 +197,6 @@ fn what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it()
         || {
             let vm = Vm::new();
             image_host_keys();
-            image_host_keys();
             configure(QUICK);
             let completes = || {
                 let before = fingerprints();
@@ -279,7 +278,6 @@ fn an_sshd_that_was_let_go_too_early_is_told_of_the_renewal() {
         "host_keys::an_sshd_that_was_let_go_too_early_is_told_of_the_renewal",
         || {
             let vm = Vm::new();
-            image_host_keys();
             image_host_keys();
             configure(QUICK);
             fs::create_dir_all("/run/systemd/system").unwrap();
