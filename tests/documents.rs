@@ -1,4 +1,5 @@
-//! The documents say what is true of the tree: the tests that they name are there, and the legacy names are one list.
+//! The documents say what is true of the tree: the tests that they name are there, the legacy names are one list, and the
+//! files of packages have the form that their readers want.
 
 #![allow(
     clippy::disallowed_methods,
@@ -112,4 +113,118 @@ fn the_readme_names_documents_that_exist() {
             assert!(root().join(link).exists(), "README.md links to {link}");
         }
     }
+}
+
+/// The files below `packaging/files`, as their paths on a machine.
+fn packaged() -> BTreeSet<String> {
+    let base = root().join("packaging/files");
+    let mut directories = vec![base.clone()];
+    let mut found = BTreeSet::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let place = path.strip_prefix(&base).unwrap().to_str().unwrap();
+                found.insert(format!("/{place}"));
+            }
+        }
+    }
+    found
+}
+
+/// What counts in a configuration file: neither comments nor empty lines.
+fn settings(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// The virtual machine of tests/virtual_machine.rs shows what those for udev, sysctl and modprobe do.
+#[test]
+fn the_files_of_packages_are_in_the_document_and_their_readers_understand_them() {
+    let document = read("docs/setup.md");
+    let files = packaged();
+    for file in &files {
+        let row = format!("| `{file}` |");
+        assert!(document.contains(&row), "docs/setup.md has no {row}");
+        let text = read(&format!("packaging/files{file}"));
+        assert!(text.starts_with('#'), "{file} does not say what it is for");
+        let lines = settings(&text);
+        match file.rsplit('/').next().unwrap() {
+            name if name.ends_with(".rules") => check_rules(file, &lines),
+            "60-gce-network-security.conf" => check_sysctl(&lines),
+            "gce-console.conf" | "gce-resolved.conf" => {
+                assert!(lines[0].starts_with('[') && lines.len() > 2, "{lines:?}");
+                assert!(
+                    lines[1..].iter().all(|line| line.contains('=')),
+                    "{lines:?}"
+                );
+            }
+            "90-google.conf" => assert_eq!(lines, ["daemon,kern.* /dev/console"]),
+            "gce-blacklist.conf" => assert_eq!(lines, ["blacklist nouveau", "blacklist floppy"]),
+            "gce.conf" => assert_eq!(lines, ["force_drivers+=\" nvme virtio_scsi \""]),
+            "module-setup.sh" => check_dracut(&format!("packaging/files{file}"), &files),
+            name => panic!("{name} is checked by nothing"),
+        }
+    }
+}
+
+/// Every key of a rule has an operator and a value in quotes, and every jump has its label further down.
+fn check_rules(file: &str, lines: &[&str]) {
+    let text = lines.join("\n").replace("\\\n", " ");
+    for (number, line) in text.lines().enumerate() {
+        // A quotation mark in a value stands behind a backslash.
+        let plain = line.replace("\\\"", "");
+        let parts: Vec<&str> = plain.split('"').collect();
+        assert_eq!(parts.len() % 2, 1, "{file}: {line}");
+        for key in parts.iter().step_by(2).filter(|key| !key.is_empty()) {
+            let key = key.trim_start_matches(',').trim();
+            assert!(
+                ["==", "!=", "+=", "="].iter().any(|end| key.ends_with(end)),
+                "{file}: {key} in {line}"
+            );
+        }
+        if let Some((_, target)) = plain.split_once("GOTO=\"") {
+            let label = format!("LABEL=\"{target}");
+            let later = text.lines().skip(number + 1);
+            assert!(later.into_iter().any(|other| other == label), "{line}");
+        }
+    }
+}
+
+/// Each key once, with a number. Whether the kernel knows it, the virtual machine shows.
+fn check_sysctl(lines: &[&str]) {
+    let mut seen = BTreeSet::new();
+    for line in lines {
+        let (name, value) = line.split_once('=').unwrap();
+        assert!(seen.insert(name), "{name} is set twice");
+        assert!(value.parse::<u32>().is_ok(), "{line}");
+    }
+    assert_eq!(lines.len(), 18);
+}
+
+/// The shell reads the module, and what it takes into the initramfs is what the packages carry.
+fn check_dracut(module: &str, files: &BTreeSet<String>) {
+    let script = format!(
+        ". ./{module}; inst_multiple() {{ echo program \"$@\"; }}; inst_rules() {{ echo rules \"$@\"; }}; \
+         check && depends && install"
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-euc", &script])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "udev-rules",
+            "program /usr/bin/gce-guest",
+            "rules 65-gce-disk-naming.rules"
+        ]
+    );
+    assert!(files.contains("/usr/lib/udev/rules.d/65-gce-disk-naming.rules"));
 }

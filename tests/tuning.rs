@@ -1,4 +1,4 @@
-//! `gce-guest tune` on copies of /sys and /proc of many machines, and on a real machine with its own kernel.
+//! `gce-guest tune` on copies of /sys and /proc of many machines; tests/virtual_machine.rs has it on a real kernel.
 //!
 //! The expectations are stated processor by processor, where the program goes queue by queue; what stands here literally
 //! is what the predecessor's script makes of the same trees.
@@ -21,7 +21,6 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use support::virtual_machine::{VirtualMachine, on_virtual_machine};
 use support::vm::Vm;
 use support::{PROGRAM, in_sandbox, output_within};
 use tree::{Nic, Tree, list, mask};
@@ -531,91 +530,4 @@ fn the_predecessors_names_tune_the_same() {
         let wrong = run_on(&tree, "/tmp/google_set_multiqueue", &["--no-such-option"]);
         assert_eq!(wrong.status, 2);
     });
-}
-
-#[test]
-fn a_real_kernel_is_tuned() {
-    on_virtual_machine(
-        "a_real_kernel_is_tuned",
-        |hardware, vm| {
-            hardware.network_card(2);
-            hardware.nvme("nvme_card7");
-            hardware.scsi("local-ssd-0", 1);
-            set_machine_type(vm, "e2-standard-2");
-        },
-        |mut machine| {
-            machine.wait_for_boot();
-            queues_of_a_real_card(&mut machine);
-            disks_of_a_real_machine(&mut machine);
-            let memory = "gce-guest tune memory && cat /proc/sys/vm/overcommit_memory";
-            assert_eq!(
-                machine.run(memory),
-                "vm.overcommit_memory: 0 -> 1\n1 changed\n1"
-            );
-            let again = machine.run("gce-guest tune all");
-            let left = again.lines().all(|line| {
-                line.contains("the kernel manages it") || line.ends_with("left to the kernel")
-            });
-            assert!(left || again == "nothing to change", "{again}");
-        },
-    );
-}
-
-/// What a real multi-queue card has after it was put out of tune.
-fn queues_of_a_real_card(machine: &mut VirtualMachine) {
-    // The interrupts of the card's queues, as `NUMBER HANDLER`, and its transmit queues.
-    let card = "v=$(basename $(readlink -f /sys/class/net/eth1/device)); cd /proc/irq";
-    let irqs = format!(
-        "{card}; for i in */$v-*put.*; do echo ${{i#*-}} $(cat ${{i%%/*}}/smp_affinity_list); done | sort"
-    );
-    let xps = "cat /sys/class/net/eth1/queues/tx-*/xps_cpus";
-    machine.run(&format!(
-        "ethtool -L eth1 combined 1; {card}; for i in */$v-*put.*; do echo 0-1 > ${{i%%/*}}/smp_affinity_list; done"
-    ));
-    assert_eq!(machine.run("ls /sys/class/net/eth1/queues"), "rx-0\ntx-0");
-    let dry = machine.run("gce-guest tune queues --dry-run");
-    assert!(dry.contains("eth1 channels: 1 -> 2"), "{dry}");
-    assert_eq!(machine.run("ls /sys/class/net/eth1/queues"), "rx-0\ntx-0");
-    let said = machine.run("gce-guest tune queues");
-    let channels = machine.run("ethtool -l eth1 | grep Combined");
-    assert_eq!(channels.matches('2').count(), 2, "{channels}");
-    assert_eq!(
-        machine.run(&irqs),
-        "input.0 0\ninput.1 1\noutput.0 0\noutput.1 1",
-        "{said}"
-    );
-    // The driver chose the processors of its transmit queues; without its choice they are ours.
-    assert_eq!(machine.run(xps), "1\n2");
-    machine.run("for q in /sys/class/net/eth1/queues/tx-*; do echo 0 > $q/xps_cpus; done");
-    machine.run("gce-guest tune queues");
-    assert_eq!(machine.run(xps), "1\n2");
-    // On a machine with one node, all its processors use the queues of a card in turn.
-    set_machine_type(&machine.vm, "c4x-standard-2");
-    machine.run("for q in /sys/class/net/eth1/queues/tx-*; do echo 3 > $q/xps_cpus; done");
-    machine.run("gce-guest tune queues");
-    assert_eq!(machine.run(xps), "1\n2");
-    set_machine_type(&machine.vm, "e2-standard-2");
-}
-
-/// NVMe, and a local SSD on virtio-scsi.
-fn disks_of_a_real_machine(machine: &mut VirtualMachine) {
-    machine.run("echo mq-deadline > /sys/block/nvme0n1/queue/scheduler; echo mq-deadline > /sys/block/sda/queue/scheduler");
-    let said = machine.run("gce-guest tune local-ssd");
-    // The kernel keeps the interrupts of the queues to itself, and the one of the controller is ours.
-    let irqs = "cd /proc/irq; for i in */nvme0q0; do cat ${i%/*}/smp_affinity_list; done";
-    assert_eq!(machine.run(irqs), "0", "{said}");
-    let settings =
-        "cd /sys/block/sda/queue; echo $(cat scheduler); cat add_random rotational rq_affinity nomerges";
-    assert_eq!(machine.run(settings), "[none] mq-deadline\n0\n0\n0\n1");
-    let scsi = "cd /proc/irq; v=$(ls -d /sys/bus/virtio/drivers/virtio_scsi/virtio*); cat $(dirname */${v##*/}-request)/smp_affinity_list";
-    assert_eq!(machine.attempt(scsi).stdout, "0");
-    let schedulers =
-        "gce-guest tune schedulers > /dev/null; cat /sys/block/nvme0n1/queue/scheduler";
-    assert_eq!(machine.run(schedulers), "[none] mq-deadline");
-    assert_eq!(
-        machine.run("gce-guest nvme-id -d /dev/nvme0n1"),
-        "ID_SERIAL_SHORT=local-nvme-ssd-7\nID_SERIAL=Google_EphemeralDisk_local-nvme-ssd-7"
-    );
-    let refused = machine.attempt("gce-guest nvme-id -d /dev/sda");
-    assert_eq!(refused.status, 1, "{}", refused.stderr);
 }

@@ -10,6 +10,8 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+#[path = "tuning/kernel.rs"]
+mod kernel;
 mod support;
 
 use std::fs;
@@ -25,11 +27,12 @@ fn a_virtual_machine_has_its_hardware_and_its_metadata() {
         "a_virtual_machine_has_its_hardware_and_its_metadata",
         |hardware, vm| {
             hardware.network_card(2);
-            hardware.nvme("local-nvme-ssd-0");
+            hardware.nvme("nvme_card7");
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
             vm.set("instance/description", "a virtual machine");
             add_set_up(hardware);
+            kernel::prepare(hardware, vm);
             // Announced already when the agent starts.
             vm.set("instance/preempted", "TRUE");
             let hook = "#!/bin/sh\ncat /proc/self/oom_score_adj > /run/score\n";
@@ -42,6 +45,7 @@ fn a_virtual_machine_has_its_hardware_and_its_metadata() {
             look_around(&mut machine);
             look_at_the_set_up(&mut machine);
             look_at_the_memory_score(&mut machine);
+            kernel::look(&mut machine);
             machine.power_off();
             println!("off after {:?}", started.elapsed());
         },
@@ -63,7 +67,7 @@ fn look_around(machine: &mut VirtualMachine) {
     let disk = "ls /sys/bus/pci/drivers/nvme/0000:*/msi_irqs && cat /sys/block/sda/device/model /sys/block/*/size";
     let disks = machine.run(disk);
     assert!(disks.contains("EphemeralDisk"), "{disks}");
-    assert_eq!(disks.matches("786432000").count(), 2, "{disks}");
+    assert_eq!(disks.matches("786432000").count(), 3, "{disks}");
     let failed = machine.attempt("echo out; echo err >&2; exit 3");
     assert_eq!(
         (

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
 use crate::commands::tune::{self, What};
-use crate::commands::{agent, hostname, scripts, setup};
+use crate::commands::{agent, hostname, nvme_id, scripts, setup};
 use crate::scripts::find::Occasion;
 use crate::system::log;
 
@@ -25,12 +25,14 @@ pub enum Role {
     Setup,
     /// What the hooks of DHCP clients call.
     SetHostname,
+    /// What udev's rules call.
+    NvmeId,
     /// A program whose work comes with a later version.
     NotYet,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
-pub const NAMES: [(&str, Role); 9] = [
+pub const NAMES: [(&str, Role); 10] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
     (
         "google_network_daemon",
@@ -43,6 +45,7 @@ pub const NAMES: [(&str, Role); 9] = [
     ("google_set_hostname", Role::SetHostname),
     ("google_set_multiqueue", Role::Tuner(What::Queues)),
     ("google_optimize_local_ssd", Role::Tuner(What::LocalSsd)),
+    ("google_nvme_id", Role::NvmeId),
 ];
 
 /// The role of a program name, if it is a legacy one.
@@ -96,6 +99,14 @@ struct TunerArguments {
     ignored: Vec<OsString>,
 }
 
+/// The options of the program for udev's rules (spec/beyond.md 20.2).
+#[derive(Debug, Parser)]
+#[command(disable_version_flag = true)]
+struct NvmeIdArguments {
+    #[command(flatten)]
+    arguments: nvme_id::Arguments,
+}
+
 /// Runs a legacy program.
 #[must_use]
 pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
@@ -122,6 +133,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::SetHostname => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => conclude(hostname::run_hook(parsed.debug)),
+            Err(error) => refuse(&error),
+        },
+        Role::NvmeId => match NvmeIdArguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(nvme_id::run(&parsed.arguments)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {

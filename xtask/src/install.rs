@@ -25,7 +25,7 @@ pub(crate) struct Options {
 const PROGRAM: &str = "gce-guest";
 
 /// The predecessors' program names (spec/core.md 0.3, spec/beyond.md 4.1): links to the one binary.
-const LEGACY_NAMES: [&str; 9] = [
+const LEGACY_NAMES: [&str; 10] = [
     "google_accounts_daemon",
     "google_network_daemon",
     "google_clock_skew_daemon",
@@ -35,6 +35,7 @@ const LEGACY_NAMES: [&str; 9] = [
     "google_set_hostname",
     "google_set_multiqueue",
     "google_optimize_local_ssd",
+    "google_nvme_id",
 ];
 
 /// Builds the release and lays it out.
