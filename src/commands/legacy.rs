@@ -24,7 +24,10 @@ pub enum Role {
 /// The legacy names, each a symbolic link to the one binary.
 pub const NAMES: [(&str, Role); 8] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
-    ("google_network_daemon", Role::Agent(&[Manager::Network])),
+    (
+        "google_network_daemon",
+        Role::Agent(&[Manager::Network, Manager::Interfaces]),
+    ),
     ("google_clock_skew_daemon", Role::NotYet),
     ("google_instance_setup", Role::NotYet),
     ("google_metadata_script_runner", Role::ScriptRunner),

@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 13] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -90,6 +90,11 @@ const NEEDS: [Need; 12] = [
         package: "systemd-container",
         probe: Probe::Program("systemd-nspawn"),
         reason: "boots that machine, with a systemd of its own",
+    },
+    Need {
+        package: "dnsmasq-base",
+        probe: Probe::Program("dnsmasq"),
+        reason: "the DHCP server of the networks that a machine with several interfaces is in",
     },
 ];
 

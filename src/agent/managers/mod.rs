@@ -1,6 +1,7 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod interfaces;
 mod network;
 mod scripts;
 
@@ -13,13 +14,20 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// Interfaces, through what manages the machine's network.
+    Interfaces,
     /// Copies of the shutdown scripts.
     Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Network, Self::Scripts];
+    pub const ALL: [Self; 4] = [
+        Self::Accounts,
+        Self::Network,
+        Self::Interfaces,
+        Self::Scripts,
+    ];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -27,6 +35,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Interfaces => "interfaces",
             Self::Scripts => "scripts",
         }
     }
@@ -36,7 +45,7 @@ impl Manager {
     pub fn logger(self) -> &'static str {
         match self {
             Self::Accounts => "google-accounts",
-            Self::Network => "google-networking",
+            Self::Network | Self::Interfaces => "google-networking",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -47,6 +56,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Interfaces => "google-networking",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -57,7 +67,7 @@ impl Manager {
     pub fn lock(self) -> &'static str {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
-            Self::Network => "/var/lock/google_networking.lock",
+            Self::Network | Self::Interfaces => "/var/lock/google_networking.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
@@ -71,6 +81,10 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Interfaces => {
+                let mut interfaces = interfaces::Interfaces::default();
+                Box::new(move |input| interfaces.reconcile(input))
+            }
             Self::Scripts => Box::new(scripts::reconcile),
         }
     }

@@ -8,6 +8,7 @@
 mod attributes;
 mod growing;
 mod private;
+pub mod setting;
 mod stamp;
 
 use std::ffi::{OsStr, OsString};
