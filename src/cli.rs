@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, config, emulator, hostname, legacy, metadata, sandbox, scripts, r#try,
 };
+use crate::system::log;
 
 /// The Linux guest environment for Compute Engine: keeps this VM in line with its metadata.
 #[derive(Debug, Parser)]
@@ -33,6 +34,8 @@ enum Command {
     Agent(agent::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show the host name and what metadata wants, or bring it in line once.
+    Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
     /// Run the owner's startup or shutdown scripts.
@@ -60,7 +63,12 @@ enum Command {
 ///
 /// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.collect();
+    let status = dispatch(arguments.collect());
+    log::finish();
+    status
+}
+
+fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     let name = arguments
         .first()
         .and_then(|program| Path::new(program).file_name())
@@ -72,6 +80,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),

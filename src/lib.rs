@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod emulator;
+pub mod hostname;
 pub mod metadata;
 pub mod network;
 pub mod oslogin;

@@ -29,13 +29,14 @@ const MANAGER: &[&str] = &[
 ];
 
 /// Every room of the library, and the rooms that it may name besides itself. `*` is every room.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("system", &[]),
     ("metadata", &["system"]),
     ("config", &["system"]),
     ("accounts", MANAGER),
     ("oslogin", MANAGER),
     ("network", MANAGER),
+    ("hostname", MANAGER),
     ("clock", MANAGER),
     ("setup", MANAGER),
     ("scripts", MANAGER),
@@ -54,7 +55,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "agent",
         &[
             "system", "metadata", "config", "accounts", "oslogin", "network", "clock", "setup",
-            "scripts",
+            "scripts", "hostname",
         ],
     ),
     ("commands", &["*"]),
@@ -75,8 +76,9 @@ const DOCUMENT_TYPES: [&str; 6] = [
 ];
 
 /// Rooms that act on the machine through `system` and in no other way.
-const THROUGH_SYSTEM: [&str; 9] = [
-    "accounts", "oslogin", "network", "clock", "setup", "scripts", "config", "metadata", "agent",
+const THROUGH_SYSTEM: [&str; 10] = [
+    "accounts", "oslogin", "network", "hostname", "clock", "setup", "scripts", "config",
+    "metadata", "agent",
 ];
 
 /// What acts without `system`. Types that merely describe (`std::net::Ipv4Addr`, an exit status) are not in the list.

@@ -411,7 +411,7 @@ fn with_tools(name: &str, tools: &[(&str, &str)], body: impl FnOnce(&Vm)) {
             run(["chmod", "755", &path]);
         }
         let vm = Vm::new();
-        describe(&vm, json!({}));
+        describe(&vm, &json!({}));
         body(&vm);
     });
 }

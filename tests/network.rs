@@ -112,7 +112,8 @@ fn set<const N: usize>(routes: [&str; N]) -> BTreeSet<String> {
     routes.map(String::from).into()
 }
 
-/// Everybody's routes of all tables but ours, sorted.
+/// Everybody's routes of all tables but ours, sorted. What the kernel adds for a link in its own time, once it has a
+/// carrier and its link-local address is known to be free, says nothing of us.
 fn foreign() -> Vec<String> {
     let mut lines: Vec<_> = ["-4", "-6"]
         .iter()
@@ -122,7 +123,11 @@ fn foreign() -> Vec<String> {
                 .map(String::from)
                 .collect::<Vec<_>>()
         })
-        .filter(|line| !line.contains("proto 66"))
+        .filter(|line| {
+            !["proto 66", "fe80::", "ff00::/8"]
+                .iter()
+                .any(|part| line.contains(part))
+        })
         .collect();
     lines.sort();
     lines

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 
 use super::create::Creations;
 use super::home::Homes;
-use super::keys::Source;
 use super::ledger::{self, Ledger, Record};
 use super::plan::{MachineChange, Plan, UserChange, UserPlan};
+use super::wording::Step;
 use super::{commands, observe, sudoers};
 use crate::config::settings;
 use crate::system::files::{self, Attributes};
@@ -18,32 +18,20 @@ use crate::system::users;
 
 /// What came of a plan.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    /// What was changed, in words, in order.
-    pub changes: Vec<Change>,
+pub struct Outcome<'a> {
+    /// What was changed, in order.
+    pub changes: Vec<Step<'a>>,
     /// What failed: the user, or what else in words that are no user name, and why. Everything else was done.
     pub failures: Vec<(String, anyhow::Error)>,
 }
 
-/// A change that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// What was done, as a sentence without its full stop.
-    pub what: String,
-    /// The metadata key that wanted it, where there is one.
-    pub cause: Option<Source>,
-}
-
 /// Carries out a plan. A failing change costs its user; the ledger says afterwards what is true.
 #[must_use]
-pub fn apply(plan: &Plan, settings: &settings::Accounts, homes: &Homes) -> Outcome {
+pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -> Outcome<'a> {
     let mut outcome = Outcome::default();
     for change in &plan.machine {
         match change_machine(*change, settings) {
-            Ok(what) => outcome.changes.push(Change {
-                what: what.into(),
-                cause: None,
-            }),
+            Ok(()) => outcome.changes.push(Step::Machine(*change)),
             Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
@@ -122,18 +110,14 @@ fn intentions(plan: &Plan) -> impl Iterator<Item = (String, Record)> {
     })
 }
 
-fn change_machine(
-    change: MachineChange,
-    settings: &settings::Accounts,
-) -> anyhow::Result<&'static str> {
+fn change_machine(change: MachineChange, settings: &settings::Accounts) -> anyhow::Result<()> {
     match change {
         MachineChange::CreateSudoersGroup => {
             processes::run_successfully(&commands::create_sudoers_group(settings))?;
-            Ok("created the group google-sudoers")
+            Ok(())
         }
         MachineChange::WriteSudoersRule => {
-            write_sudoers_rule(&sudoers::contents(&settings.sudoers_rule))?;
-            Ok("wrote the sudo rule of google-sudoers")
+            write_sudoers_rule(&sudoers::contents(&settings.sudoers_rule))
         }
     }
 }
@@ -154,12 +138,12 @@ fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
 
 /// Makes one user's changes. What is given is given in order, up to the first failure. What is taken away is taken as far
 /// as possible: keys that cannot be removed must not save the right to sudo.
-fn change_user(
-    user: &UserPlan,
+fn change_user<'a>(
+    user: &'a UserPlan,
     settings: &settings::Accounts,
     homes: &Homes,
     creations: &mut Creations<'_>,
-    done: &mut Vec<Change>,
+    done: &mut Vec<Step<'a>>,
 ) -> anyhow::Result<()> {
     if user.record.is_some() {
         return make_changes(user, &user.changes, settings, homes, creations, done);
@@ -172,40 +156,24 @@ fn change_user(
 }
 
 /// Makes changes in order and stops at the first that fails; what was done before it is told all the same.
-fn make_changes(
-    user: &UserPlan,
-    changes: &[UserChange],
+fn make_changes<'a>(
+    user: &'a UserPlan,
+    changes: &'a [UserChange],
     settings: &settings::Accounts,
     homes: &Homes,
     creations: &mut Creations<'_>,
-    done: &mut Vec<Change>,
+    done: &mut Vec<Step<'a>>,
 ) -> anyhow::Result<()> {
     let name = &user.name;
     for change in changes {
-        let what = match change {
-            UserChange::Create(creation) => {
-                creations.create(name, creation)?;
-                let sudo = if creation.sudo {
-                    "with sudo"
-                } else {
-                    "without sudo"
-                };
-                format!(
-                    "created user {name} {sudo}, groups {}",
-                    listed(&creation.groups)
-                )
-            }
-            UserChange::Complete => {
-                creations.complete(name, &account(name)?)?;
-                format!("completed the account of user {name}")
-            }
+        match change {
+            UserChange::Create(creation) => creations.create(name, creation)?,
+            UserChange::Complete => creations.complete(name, &account(name)?)?,
             UserChange::GiveSudo => {
                 processes::run_successfully(&commands::give_sudo(settings, name))?;
-                format!("added user {name} to google-sudoers")
             }
             UserChange::TakeSudo => {
                 processes::run_successfully(&commands::take_sudo(settings, name))?;
-                format!("removed user {name} from google-sudoers")
             }
             UserChange::SetKeys { keys } => {
                 let known = user.account.clone().or_else(|| creations.account(name));
@@ -214,25 +182,13 @@ fn make_changes(
                     continue;
                 }
                 homes.write(name, &account, keys)?;
-                match keys.len() {
-                    0 => format!("removed our keys of user {name}, others stay"),
-                    1 => format!("wrote 1 key of user {name} to authorized_keys"),
-                    count => format!("wrote {count} keys of user {name} to authorized_keys"),
-                }
             }
-            UserChange::RemoveKeysFile => {
-                homes.remove(name, &account(name)?)?;
-                format!("removed the authorized_keys of user {name}")
-            }
+            UserChange::RemoveKeysFile => homes.remove(name, &account(name)?)?,
             UserChange::Delete => {
                 processes::run_successfully(&commands::delete(settings, name))?;
-                format!("deleted user {name}")
             }
-        };
-        done.push(Change {
-            what,
-            cause: user.cause,
-        });
+        }
+        done.push(Step::User(user, change));
     }
     Ok(())
 }
@@ -241,14 +197,6 @@ fn account(name: &str) -> anyhow::Result<super::plan::Account> {
     match users::user(name).with_context(|| format!("look up user {name}"))? {
         Some(user) => Ok(observe::account(&user)),
         None => bail!("the account does not exist although the commands that create it succeeded"),
-    }
-}
-
-fn listed(groups: &[String]) -> String {
-    if groups.is_empty() {
-        "none".into()
-    } else {
-        groups.join(",")
     }
 }
 

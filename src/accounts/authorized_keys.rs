@@ -36,6 +36,12 @@ pub fn own_keys(present: &[u8]) -> usize {
     separate(present).1.len()
 }
 
+/// The keys of ours in a file, without their line ends.
+#[must_use]
+pub fn own_lines(present: &[u8]) -> Vec<&[u8]> {
+    separate(present).1.into_iter().map(trimmed).collect()
+}
+
 /// Splits a file into foreign lines and the keys after our markers. A marker without a key after it is ours and no key.
 fn separate(present: &[u8]) -> (Vec<&[u8]>, Vec<&[u8]>) {
     let (mut foreign, mut own) = (Vec::new(), Vec::new());

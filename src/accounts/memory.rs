@@ -122,7 +122,7 @@ impl Memory {
         desired: DesiredKeys,
         observed: Observed,
         plan: &Plan,
-        outcome: &Outcome,
+        outcome: &Outcome<'_>,
     ) {
         let pending = self.pending.take();
         let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();

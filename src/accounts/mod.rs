@@ -1,6 +1,6 @@
 //! Accounts and SSH keys: the users that metadata asks for, with their keys and their sudo right, and nobody else's.
 //!
-//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands` and `plan` are pure. `observe` reads the machine,
+//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands`, `plan` and `wording` are pure. `observe` reads the machine,
 //! `home` works inside home directories with their owners' credentials, `apply` acts.
 
 pub mod apply;
@@ -17,3 +17,4 @@ pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod sudoers;
+pub mod wording;

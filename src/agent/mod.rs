@@ -4,9 +4,13 @@
 //! loop itself never waits for anything but the channel, so a signal is answered at once.
 
 pub mod conditions;
+pub mod history;
+mod managed;
 pub mod managers;
+mod recorder;
 pub mod report;
 pub mod slot;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,20 +19,24 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use ::log::{debug, error, info, warn};
 use anyhow::Context;
-use log::{debug, error, info, warn};
 
 use self::conditions::{Conditions, Edge};
+use self::history::Entry;
+use self::managed::Managed;
 use self::managers::Manager;
+use self::recorder::Recorder;
 use self::report::{Input, Report};
-use self::slot::Slot;
+use self::slot::{Slot, Work};
+use self::status::{State, Status};
 use crate::config::{self, Settings};
 use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
 use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
-use crate::system::{files, signals};
+use crate::system::{files, log, processes, signals, time};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
@@ -80,12 +88,14 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     if managers.contains(&Manager::Network) || managers.contains(&Manager::Interfaces) {
         watch_network(events.clone())?;
     }
-    let mut agent = Agent::new(options.root, &managers, &events)?;
+    let works = managers.iter().map(|manager| (*manager, manager.work()));
+    let mut agent = Agent::new(options.root, options.client, works, &events)?;
     info!(target: LOGGER, "gce-guest {} watches metadata for {}.", env!("CARGO_PKG_VERSION"), agent.names());
     tell(&service_manager, "READY=1");
     while agent.handle(&received) {}
     tell(&service_manager, "STOPPING=1");
     info!(target: LOGGER, "Stopped.");
+    agent.recorder.finish();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,15 +156,6 @@ fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What the loop remembers of a manager.
-struct Managed {
-    slot: Slot,
-    /// How many passes in a row have failed.
-    failures: u32,
-    /// When it wants another pass whatever happens.
-    again_at: Option<Instant>,
-}
-
 struct Agent {
     root: Root,
     managers: BTreeMap<Manager, Managed>,
@@ -163,27 +164,31 @@ struct Agent {
     settings: Option<(Option<String>, Arc<Settings>)>,
     conditions: Conditions,
     backoff: Backoff,
+    client: Client,
+    recorder: Recorder,
 }
 
 impl Agent {
-    fn new(root: Root, managers: &[Manager], events: &Sender<Event>) -> anyhow::Result<Self> {
+    fn new(
+        root: Root,
+        client: Client,
+        managers: impl IntoIterator<Item = (Manager, Work)>,
+        events: &Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let mut recorder =
+            Recorder::start(root.clone(), LOGGER).context("start the recorder thread")?;
         let mut managed = BTreeMap::new();
-        for manager in managers.iter().copied() {
+        for (manager, work) in managers {
             let events = events.clone();
             let done = move |report, took| {
                 // A loop that has ended wants no reports any more.
                 let _ = events.send(Event::Report(manager, report, took));
             };
-            let slot = Slot::start(manager.name(), manager.work(), done)
+            let slot = Slot::start(manager.name(), work, done)
                 .with_context(|| format!("start the {} thread", manager.name()))?;
-            managed.insert(
-                manager,
-                Managed {
-                    slot,
-                    failures: 0,
-                    again_at: None,
-                },
-            );
+            let status = Status::new(manager.name(), processes::own_id(), time::now());
+            recorder.status(&status);
+            managed.insert(manager, Managed::new(slot, status));
         }
         Ok(Self {
             root,
@@ -192,6 +197,8 @@ impl Agent {
             settings: None,
             conditions: Conditions::default(),
             backoff: Backoff::default(),
+            client,
+            recorder,
         })
     }
 
@@ -205,11 +212,7 @@ impl Agent {
 
     /// Waits for one event and handles it; `false` to stop.
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
-        let due = self
-            .managers
-            .values()
-            .filter_map(|managed| managed.again_at)
-            .min();
+        let due = self.managers.values().filter_map(Managed::wakes_at).min();
         let event = match due {
             None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => received.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -269,6 +272,8 @@ impl Agent {
             .map(|warning| (warning.to_string(), warning.to_string()))
             .collect();
         self.log_conditions("configuration", LOGGER, found);
+        let core = &loaded.settings.core;
+        log::set_levels(core.level(), core.serial_level());
         let settings = Arc::new(loaded.settings);
         self.settings = Some((metadata_config, Arc::clone(&settings)));
         settings
@@ -276,18 +281,22 @@ impl Agent {
 
     fn give(&mut self, manager: Manager) {
         if let (Some(managed), Some(input)) = (self.managers.get_mut(&manager), &self.latest) {
-            managed.again_at = None;
-            managed.slot.give(input.clone());
+            managed.give(input.clone(), Instant::now());
         }
     }
 
     fn give_due(&mut self) {
         let now = Instant::now();
-        let is_due = |managed: &Managed| managed.again_at.is_some_and(|at| at <= now);
+        for managed in self.managers.values_mut() {
+            if managed.becomes_overdue(now, time::now()) {
+                self.recorder.status(&managed.status);
+            }
+        }
+        self.log_overdue();
         let due: Vec<Manager> = self
             .managers
             .iter()
-            .filter(|(_, managed)| is_due(managed))
+            .filter(|(_, managed)| managed.is_due(now))
             .map(|(manager, _)| *manager)
             .collect();
         for manager in due {
@@ -297,29 +306,41 @@ impl Agent {
 
     fn take_report(&mut self, manager: Manager, report: Report, took: Duration) {
         for change in &report.changes {
-            info!(target: manager.changes_logger(), "{}.", sentence(change));
+            info!(target: manager.changes_logger(), manager = manager.name(); "{}.", sentence(&change.what));
         }
-        let failed = !report.failures.is_empty();
-        let count = report.changes.len();
-        let found = report.problems.into_iter().chain(report.failures).collect();
-        self.log_conditions(manager.name(), manager.logger(), found);
-        let (name, etag, took) = (
-            manager.name(),
-            report.etag.as_deref().unwrap_or("?"),
-            took.as_millis(),
-        );
-        debug!(target: manager.logger(), "Pass of {name} for etag {etag}: {count} changes in {took} ms.");
         let Some(managed) = self.managers.get_mut(&manager) else {
             return;
         };
-        managed.failures = if failed {
-            managed.failures.saturating_add(1)
-        } else {
-            0
+        let (now, etag) = (time::now(), report.etag.as_deref());
+        let wait = |failures| self.backoff.delay(failures, fastrand::f64());
+        managed.take(&report, wait, Instant::now(), now);
+        managed.status.endpoint = Some(self.client.address().to_string());
+        self.recorder.status(&managed.status);
+        let entry = |change| Entry::new(now, manager.name(), etag, change);
+        self.recorder
+            .changes(report.changes.iter().map(entry).collect());
+        let (name, etag, count) = (manager.name(), etag.unwrap_or("?"), report.changes.len());
+        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        let found = report.problems.into_iter().chain(report.failures).collect();
+        self.log_conditions(manager.name(), manager.logger(), found);
+        self.log_overdue();
+    }
+
+    /// Tells which managers take too long; the others go on meanwhile.
+    fn log_overdue(&mut self) {
+        let overdue = self
+            .managers
+            .iter()
+            .filter(|(_, managed)| managed.status.state == State::Busy);
+        let told = |(manager, _): (&Manager, &Managed)| {
+            let name = manager.name().to_owned();
+            let text = format!(
+                "the pass over {name} takes long and goes on; the other managers are not held up"
+            );
+            (name, text)
         };
-        let retry = failed.then(|| self.backoff.delay(managed.failures, fastrand::f64()));
-        let again_in = [retry, report.again_in].into_iter().flatten().min();
-        managed.again_at = again_in.and_then(|after| Instant::now().checked_add(after));
+        let found = overdue.map(told).collect();
+        self.log_conditions("passes", LOGGER, found);
     }
 
     fn log_conditions(
@@ -330,11 +351,16 @@ impl Agent {
     ) {
         for edge in self.conditions.update(source, found, Instant::now()) {
             match edge {
-                Edge::Began(text) => warn!(target: logger, "{}.", sentence(&text)),
-                Edge::Lasts(text, times) => {
-                    warn!(target: logger, "{} (found {times} times more).", sentence(&text));
+                Edge::Began(text) => {
+                    warn!(target: logger, manager = source; "{}.", sentence(&text));
                 }
-                Edge::Ended(text) => info!(target: logger, "No longer: {text}."),
+                Edge::Flutters(text) => {
+                    warn!(target: logger, manager = source; "{} (it comes and goes; more in an hour).", sentence(&text));
+                }
+                Edge::Lasts(text, times) => {
+                    warn!(target: logger, manager = source; "{} (found {times} times more).", sentence(&text));
+                }
+                Edge::Ended(text) => info!(target: logger, manager = source; "No longer: {text}."),
             }
         }
     }
@@ -344,6 +370,8 @@ impl Agent {
 /// the same, so a failure is told and costs the promptness only.
 fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
     let watch = move || {
+        // Said once, and not at every attempt.
+        let mut told = String::new();
         loop {
             match network::Monitor::open() {
                 Ok(monitor) => {
@@ -357,8 +385,10 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
                         }
                     }
                 }
+                Err(error) if told == error.to_string() => {}
                 Err(error) => {
                     warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
+                    told = error.to_string();
                 }
             }
             std::thread::sleep(MONITOR_RETRY);
@@ -387,3 +417,6 @@ fn sentence(text: &str) -> String {
         first.to_uppercase().chain(characters).collect()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Settings;
 use crate::metadata::Document;
 
@@ -18,13 +20,38 @@ pub struct Input {
     pub settings: Arc<Settings>,
 }
 
+/// One change of the machine: for the log, for the dry run, and for the history. Nothing secret is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What was done, as the log says it, without a full stop.
+    pub what: String,
+    /// What was changed: a user, a file, an interface.
+    pub subject: Option<String>,
+    /// The metadata key that is behind it.
+    pub key: Option<String>,
+    /// What was there before, line by line.
+    pub before: Vec<String>,
+    /// What is there after it, line by line.
+    pub after: Vec<String>,
+}
+
+impl<T: Into<String>> From<T> for Change {
+    /// A change of which no more is to be said than what it is.
+    fn from(what: T) -> Self {
+        Self {
+            what: what.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What came of one pass of a manager.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The version of metadata that the pass worked from.
     pub etag: Option<Arc<str>>,
-    /// What was changed, in words, in order.
-    pub changes: Vec<String>,
+    /// What was changed, in order; of a dry run, what would be.
+    pub changes: Vec<Change>,
     /// What is wrong and will not be better for trying again soon: what it is about, and the text.
     pub problems: BTreeMap<String, String>,
     /// What failed and is tried again: what it is about, and the text.

@@ -57,15 +57,17 @@ impl Slot {
         Ok(Self { mailbox })
     }
 
-    /// Gives the manager an input; one that still waits is replaced.
-    pub fn give(&self, input: Input) {
+    /// Gives the manager an input; one that still waits is replaced. Returns whether one report more will come.
+    pub fn give(&self, input: Input) -> bool {
         // A poisoned lock is whole: nothing in here can panic between two writes.
-        *self
+        let mut next = self
             .mailbox
             .next
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(input);
+            .unwrap_or_else(PoisonError::into_inner);
+        let replaced = next.replace(input).is_some();
         self.mailbox.arrived.notify_one();
+        !replaced
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
             passes += 1;
             assert!(passes != 1, "first pass");
             Report {
-                changes: vec![format!("pass {passes}")],
+                changes: vec![format!("pass {passes}").into()],
                 ..Report::default()
             }
         });
@@ -134,8 +136,9 @@ mod tests {
             received
                 .recv_timeout(Duration::from_secs(10))
                 .unwrap()
-                .changes,
-            ["pass 2"]
+                .changes[0]
+                .what,
+            "pass 2"
         );
     }
 
@@ -146,7 +149,7 @@ mod tests {
         let work = Box::new(move |input: &Input| {
             gate.recv().unwrap();
             Report {
-                changes: vec![format!("{:?}", input.document.instance.id)],
+                changes: vec![format!("{:?}", input.document.instance.id).into()],
                 ..Report::default()
             }
         });
@@ -163,8 +166,11 @@ mod tests {
         while slot.mailbox.next.lock().unwrap().is_some() {
             std::thread::yield_now();
         }
-        slot.give(with_id("2"));
-        slot.give(with_id("3"));
+        assert!(slot.give(with_id("2")));
+        assert!(
+            !slot.give(with_id("3")),
+            "it takes the place of the one before"
+        );
         release.send(()).unwrap();
         release.send(()).unwrap();
         let seen: Vec<_> = (0..2)
@@ -175,6 +181,7 @@ mod tests {
                     .changes
             })
             .collect();
+        let seen: Vec<&str> = seen.iter().map(|change| change.what.as_str()).collect();
         assert_eq!(seen, ["Present(\"1\")", "Present(\"3\")"]);
     }
 }

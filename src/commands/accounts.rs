@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -19,11 +18,9 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::config;
-use crate::metadata::{Client, Document, Endpoint};
+use crate::commands::input;
 use crate::oslogin;
 use crate::system::locks::FileLock;
-use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -127,29 +124,9 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads metadata and settings.
-fn read_input() -> anyhow::Result<Input> {
-    let document = Client::new(Endpoint::compute_engine())
-        .get_document()
-        .context("read metadata")?;
-    let settings = config::load(&Root::machine(), metadata_config(&document)).settings;
-    Ok(Input {
-        document: Arc::new(document),
-        etag: "".into(),
-        settings: Arc::new(settings),
-    })
-}
-
-fn metadata_config(document: &Document) -> Option<&str> {
-    config::metadata_config(
-        document.instance.attributes.present(),
-        document.project.attributes.present(),
-    )
-}
-
 /// Reads metadata, settings and the machine, which has to be read as root; `also` is looked up in any case.
 fn look(also: Option<&String>) -> anyhow::Result<Situation> {
-    let input = read_input()?;
+    let input = input::read()?;
     let desired = desired(&input.document, time::now());
     let instance_id = input.document.instance.id.present().cloned();
     let mut homes = Homes::default();
@@ -171,11 +148,11 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
 fn sync() -> anyhow::Result<ExitCode> {
     let _lock = FileLock::try_take(Path::new(Manager::Accounts.lock()))
         .context("take the place of the agent")?;
-    let input = read_input()?;
+    let input = input::read()?;
     let report = Manager::Accounts.work()(&input);
     let mut out = io::stdout().lock();
     for change in &report.changes {
-        writeln!(out, "{change}")?;
+        writeln!(out, "{}", change.what)?;
     }
     if report.changes.is_empty() {
         writeln!(out, "nothing to do")?;

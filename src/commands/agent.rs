@@ -19,13 +19,16 @@ Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock;
 SIGHUP reads the configuration again.
 
 Examples:
-  gce-guest agent                   all managers, logging to syslog
+  gce-guest agent                   all managers, logging to the journal or syslog
   gce-guest agent --debug           the same, with details on standard error
   gce-guest agent --only accounts   users and SSH keys only")]
 pub struct Arguments {
     /// Log details, and to standard error as well.
     #[arg(short, long)]
     debug: bool,
+    /// Copy log lines to the serial console (Core.console_level says which).
+    #[arg(long)]
+    console: bool,
     /// Run only these managers.
     #[arg(long, value_delimiter = ',', value_name = "MANAGER")]
     only: Vec<Manager>,
@@ -41,15 +44,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         arguments.only.clone()
     };
-    run_managers(managers, arguments.debug)
+    run_managers(managers, arguments.debug, arguments.console)
 }
 
 /// Runs the agent with these managers.
 ///
 /// # Errors
 /// Those of [`agent::run`].
-pub fn run_managers(managers: Vec<Manager>, debug: bool) -> anyhow::Result<ExitCode> {
-    log::start(&log::Options::program(debug));
+pub fn run_managers(
+    managers: Vec<Manager>,
+    debug: bool,
+    serial_console: bool,
+) -> anyhow::Result<ExitCode> {
+    log::start(&log::Options::daemon(debug).with_serial_console(serial_console));
     agent::run(Options {
         managers,
         client: Client::new(Endpoint::compute_engine()),

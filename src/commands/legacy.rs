@@ -7,8 +7,9 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
-use crate::commands::{agent, scripts};
+use crate::commands::{agent, hostname, scripts};
 use crate::scripts::find::Occasion;
+use crate::system::log;
 
 /// What a legacy program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +18,24 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// What the hooks of DHCP clients call.
+    SetHostname,
     /// A program whose work comes with a later version.
     NotYet,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
-pub const NAMES: [(&str, Role); 8] = [
+pub const NAMES: [(&str, Role); 9] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
     (
         "google_network_daemon",
-        Role::Agent(&[Manager::Network, Manager::Interfaces]),
+        Role::Agent(&[Manager::Network, Manager::Interfaces, Manager::Hostname]),
     ),
     ("google_clock_skew_daemon", Role::NotYet),
     ("google_instance_setup", Role::NotYet),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
+    ("google_set_hostname", Role::SetHostname),
     ("google_set_multiqueue", Role::NotYet),
     ("google_optimize_local_ssd", Role::NotYet),
 ];
@@ -77,11 +81,19 @@ struct ScriptArguments {
 pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
     match role {
         Role::Agent(managers) => match Arguments::try_parse_from(arguments) {
-            Ok(parsed) => conclude(agent::run_managers(managers.to_vec(), parsed.debug)),
+            Ok(parsed) => conclude(agent::run_managers(
+                managers.to_vec(),
+                parsed.debug,
+                is_unit_of_old(),
+            )),
             Err(error) => refuse(&error),
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::SetHostname => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(hostname::run_hook(parsed.debug)),
             Err(error) => refuse(&error),
         },
         Role::NotYet => match Arguments::try_parse_from(&arguments) {
@@ -115,7 +127,14 @@ fn run_scripts(parsed: &ScriptArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    conclude(scripts::run_occasion(occasion, false, parsed.debug))
+    let log = log::Options::program(parsed.debug).with_serial_console(is_unit_of_old());
+    conclude(scripts::run_occasion(occasion, false, &log))
+}
+
+/// Whether a unit of the predecessors has started us: these send every line to the serial console
+/// (`StandardOutput=journal+console`, spec/core.md 12.1), and say so in no other way.
+fn is_unit_of_old() -> bool {
+    log::stderr_is_the_journal()
 }
 
 #[cfg(test)]

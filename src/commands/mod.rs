@@ -4,6 +4,8 @@ pub mod accounts;
 pub mod agent;
 pub mod config;
 pub mod emulator;
+pub mod hostname;
+mod input;
 pub mod legacy;
 pub mod metadata;
 pub(crate) mod sandbox;

@@ -3,7 +3,11 @@
 //! One structure per section, one field per option that means something here; [`super::options`] connects each field
 //! with its name, its meaning and its documentation.
 
-use super::values::{HostnameForm, HostnameMode, MacAddress, NormalizeCrlf, SudoUsers};
+use log::LevelFilter;
+
+use super::values::{
+    ConsoleLevel, HostnameForm, HostnameMode, MacAddress, NormalizeCrlf, SudoUsers,
+};
 
 pub use super::policy::Policy;
 
@@ -126,11 +130,41 @@ impl Default for Clock {
 pub struct Core {
     /// 0 error, 1 warning, 2 and 3 info, 4 debug.
     pub log_level: u8,
+    /// The lowest level of which the serial console gets a copy, where it was asked for (`--console`).
+    pub console_level: ConsoleLevel,
+}
+
+impl Core {
+    /// The lowest level that is logged.
+    #[must_use]
+    pub fn level(&self) -> LevelFilter {
+        match self.log_level {
+            0 => LevelFilter::Error,
+            1 => LevelFilter::Warn,
+            2 | 3 => LevelFilter::Info,
+            4.. => LevelFilter::Debug,
+        }
+    }
+
+    /// The lowest level of which the serial console gets a copy.
+    #[must_use]
+    pub fn serial_level(&self) -> LevelFilter {
+        match self.console_level {
+            ConsoleLevel::Off => LevelFilter::Off,
+            ConsoleLevel::Error => LevelFilter::Error,
+            ConsoleLevel::Warning => LevelFilter::Warn,
+            ConsoleLevel::Info => LevelFilter::Info,
+            ConsoleLevel::Debug => LevelFilter::Debug,
+        }
+    }
 }
 
 impl Default for Core {
     fn default() -> Self {
-        Self { log_level: 3 }
+        Self {
+            log_level: 3,
+            console_level: ConsoleLevel::Info,
+        }
     }
 }
 

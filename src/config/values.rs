@@ -365,6 +365,22 @@ words! {
 }
 
 words! {
+    /// Which log lines the serial console gets a copy of: these and what is worse.
+    ConsoleLevel {
+        /// None.
+        Off = "off",
+        /// What failed.
+        Error = "error",
+        /// What somebody should look at.
+        Warning = "warning",
+        /// What happens.
+        Info = "info",
+        /// Details, with `log_level = 4`.
+        Debug = "debug",
+    }
+}
+
+words! {
     /// Whether the host name is set from metadata.
     HostnameMode {
         /// Never.

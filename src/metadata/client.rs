@@ -67,10 +67,22 @@ impl Client {
         self
     }
 
-    /// The same client with connections of its own, so that [`Client::close`] touches nobody else's.
+    /// The same client with connections of its own, so that [`Client::close`] touches nobody else's. Which address works is
+    /// known to both.
     #[must_use]
     pub fn separate(&self) -> Self {
-        Self::new(self.endpoint.clone()).with_deadline(self.deadline)
+        Self {
+            preferred: Arc::clone(&self.preferred),
+            ..Self::new(self.endpoint.clone()).with_deadline(self.deadline)
+        }
+    }
+
+    /// The address that answered last; before any answer, the one that is asked first.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let mut addresses = self.endpoint.addresses();
+        let preferred = addresses.nth(self.preferred.load(Ordering::Relaxed));
+        preferred.unwrap_or_else(|| self.endpoint.first())
     }
 
     /// Ends every request under way, from any thread, and refuses new ones.

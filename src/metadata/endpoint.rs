@@ -50,6 +50,12 @@ impl Endpoint {
         self
     }
 
+    /// The address that is asked first.
+    #[must_use]
+    pub fn first(&self) -> SocketAddr {
+        self.first
+    }
+
     /// The addresses, in the order of preference.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.first).chain(self.others.iter().copied())

@@ -240,6 +240,7 @@ impl Reader {
         Ok(NetworkInterface {
             mac: mac(place)?,
             ip: optional_text(&place.field("ip"))?.unwrap_or_default(),
+            ipv6s: self.unimportant_texts(&place.field("ipv6s")),
             forwarded_ips: self.texts(&place.field("forwardedIps"))?,
             forwarded_ipv6s: self.texts(&place.field("forwardedIpv6s"))?,
             ip_aliases: self.texts(&place.field("ipAliases"))?,
@@ -310,6 +311,14 @@ impl Reader {
             }
         }
         Ok(texts)
+    }
+
+    /// A list of texts on which no route depends: one that is none is left out with a line.
+    fn unimportant_texts(&mut self, place: &Place<'_>) -> Vec<String> {
+        self.texts(place).unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            Vec::new()
+        })
     }
 
     /// A number, possibly as text; anything else is left out with a line.

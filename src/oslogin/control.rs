@@ -46,23 +46,13 @@ impl Control {
         let wanted = wanted(document);
         let found = match observe(wanted) {
             Ok(found) => found,
-            Err(error) => {
-                return Pass {
-                    problem: Some(format!("cannot ask {CONTROL}: {error}")),
-                    ..Pass::default()
-                };
-            }
+            Err(error) => return unasked(&error),
         };
         let mut pass = Pass {
             active: is_in_charge(wanted, found),
+            problem: missing(wanted, found),
             ..Pass::default()
         };
-        if found == Observed::NotInstalled && wanted != Wanted::Off {
-            pass.problem = Some(format!(
-                "OS Login is asked for (enable-oslogin) and not installed: {CONTROL} is missing. Keys in metadata go on \
-                 working; install the package google-compute-engine-oslogin"
-            ));
-        }
         let actions = plan(wanted, found, self.refreshed.map(|at| at.elapsed()));
         if actions.is_empty() {
             (self.failures, self.not_before) = (0, None);
@@ -138,6 +128,54 @@ fn is_in_charge(wanted: Wanted, found: Observed) -> bool {
 pub fn is_active(document: &Document) -> bool {
     let wanted = wanted(document);
     observe(wanted).is_ok_and(|found| is_in_charge(wanted, found))
+}
+
+/// What a pass would do now, and whether OS Login would be in charge after it. Changes nothing.
+#[must_use]
+pub fn preview(document: &Document) -> Pass {
+    let wanted = wanted(document);
+    let found = match observe(wanted) {
+        Ok(found) => found,
+        Err(error) => return unasked(&error),
+    };
+    // That the cache is filled from time to time is no change of the machine.
+    let actions = plan(wanted, found, Some(Duration::ZERO));
+    Pass {
+        active: wanted != Wanted::Off && found != Observed::NotInstalled,
+        changes: actions
+            .iter()
+            .filter_map(|action| planned(*action))
+            .map(String::from)
+            .collect(),
+        problem: missing(wanted, found),
+        again_in: None,
+    }
+}
+
+fn planned(action: Action) -> Option<&'static str> {
+    match action {
+        Action::Activate { two_factor: false } => Some("activate OS Login"),
+        Action::Activate { two_factor: true } => Some("activate OS Login with two factors"),
+        Action::Deactivate => Some("deactivate OS Login"),
+        Action::RefreshCache | Action::RemoveCache => None,
+    }
+}
+
+fn unasked(error: &ProcessError) -> Pass {
+    Pass {
+        problem: Some(format!("cannot ask {CONTROL}: {error}")),
+        ..Pass::default()
+    }
+}
+
+/// What to say where OS Login is asked for and cannot be had.
+fn missing(wanted: Wanted, found: Observed) -> Option<String> {
+    (found == Observed::NotInstalled && wanted != Wanted::Off).then(|| {
+        format!(
+            "OS Login is asked for (enable-oslogin) and not installed: {CONTROL} is missing. Keys in metadata go on \
+             working; install the package google-compute-engine-oslogin"
+        )
+    })
 }
 
 /// Asks the control program; about two factors only where that matters.

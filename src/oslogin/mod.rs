@@ -6,5 +6,5 @@
 mod control;
 mod plan;
 
-pub use control::{Control, Pass, is_active};
+pub use control::{Control, Pass, is_active, preview};
 pub use plan::{Action, Observed, Wanted, plan, wanted};

@@ -123,6 +123,70 @@ pub fn refresh(
     Ok(whole)
 }
 
+/// Something that [`refresh`] would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// What, in words.
+    pub what: String,
+    /// The metadata key of the script; `None` for what concerns all of them.
+    pub key: Option<String>,
+}
+
+/// What [`refresh`] would do now. Changes nothing, and fetches nothing.
+///
+/// # Errors
+/// Those of reading the copies.
+pub fn pending(state: &State, document: &Document) -> io::Result<Vec<Pending>> {
+    let directory = match Directory::open(&state.path().join(DIRECTORY)) {
+        Ok(directory) => Some(directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let written = directory.as_ref().map(read_manifest).transpose()?.flatten();
+    let before = written.clone().unwrap_or_default();
+    let wanted = find(document, Occasion::Shutdown);
+    let mut pending = Vec::new();
+    for script in &wanted {
+        let is_kept = match (&directory, &script.origin) {
+            (None, _) => false,
+            (Some(directory), Origin::Inline(text)) => holds(directory, &script.key, text),
+            (Some(directory), Origin::Url(_)) => {
+                before.scripts.contains(&copy_of(script))
+                    && directory.status_of(OsStr::new(&script.key))?.is_some()
+            }
+        };
+        if !is_kept {
+            pending.push(Pending {
+                what: format!(
+                    "keep a copy of the {} for a shutdown without network",
+                    script.key
+                ),
+                key: Some(script.key.clone()),
+            });
+        }
+    }
+    for copy in &before.scripts {
+        if !wanted.iter().any(|script| script.key == copy.key) {
+            pending.push(Pending {
+                what: format!("remove the copy of the {}", copy.key),
+                key: Some(copy.key.clone()),
+            });
+        }
+    }
+    let manifest = Manifest {
+        scripts: wanted.iter().map(copy_of).collect(),
+        environment: environment(document),
+        instance: document.instance.id.present().cloned(),
+    };
+    if pending.is_empty() && written.as_ref() != Some(&manifest) {
+        pending.push(Pending {
+            what: "write the list of what runs at a shutdown without network".into(),
+            key: None,
+        });
+    }
+    Ok(pending)
+}
+
 fn copy_of(script: &Script) -> Copy {
     Copy {
         key: script.key.clone(),
@@ -134,17 +198,16 @@ fn copy_of(script: &Script) -> Copy {
 }
 
 fn keep_text(directory: &Directory, key: &str, text: &str) -> io::Result<bool> {
-    let name = OsStr::new(key);
-    if directory
-        .read(name, text.len() as u64)
-        .ok()
-        .flatten()
-        .as_deref()
-        != Some(text.as_bytes())
-    {
-        directory.replace(name, text.as_bytes(), &Attributes::mode(0o600))?;
+    if !holds(directory, key, text) {
+        directory.replace(OsStr::new(key), text.as_bytes(), &Attributes::mode(0o600))?;
     }
     Ok(true)
+}
+
+/// Whether the copy of an inline script is there and says the same.
+fn holds(directory: &Directory, key: &str, text: &str) -> bool {
+    let copy = directory.read(OsStr::new(key), text.len() as u64);
+    copy.ok().flatten().as_deref() == Some(text.as_bytes())
 }
 
 fn keep_fetched(directory: &Directory, fetch: Fetch<'_>, url: &str, universe: &str) -> bool {

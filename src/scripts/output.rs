@@ -1,7 +1,11 @@
-//! A script's output as log lines. Pure: bytes in, lines out.
+//! A script's output as log lines: bytes in, lines out.
 //!
 //! Output of any size and any bytes: a line is handed on as soon as it is whole, and a very long one in parts, so that
 //! nothing is held back and memory stays constant (pains 16).
+
+use log::info;
+
+use crate::system::processes::stream::Channel;
 
 /// The longest part of a line that is handed on at once, in bytes.
 const LONGEST: usize = 16 * 1024;
@@ -42,6 +46,50 @@ impl Lines {
             line(text);
         }
         self.pending.clear();
+    }
+}
+
+/// The lines of a script's streams, each for itself: one that breaks off in the middle of a line does not spoil the other.
+#[derive(Debug, Default)]
+pub struct Streams {
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Streams {
+    /// Takes bytes of a stream as they come and hands on every line that is complete.
+    pub fn take(&mut self, channel: Channel, bytes: &[u8], line: impl Fn(Channel, &str)) {
+        let lines = match channel {
+            Channel::Stdout | Channel::Both => &mut self.stdout,
+            Channel::Stderr => &mut self.stderr,
+        };
+        lines.take(bytes, |text| line(channel, text));
+    }
+
+    /// Hands on what is left when the output has ended.
+    pub fn finish(self, line: impl Fn(Channel, &str)) {
+        self.stdout.finish(|text| line(Channel::Stdout, text));
+        self.stderr.finish(|text| line(Channel::Stderr, text));
+    }
+}
+
+/// What a stream is called in the journal, and on the command line of whoever is left behind.
+#[must_use]
+pub fn channel_name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Stdout => "stdout",
+        Channel::Stderr => "stderr",
+        Channel::Both => "both",
+    }
+}
+
+/// Logs a line of a script, in the predecessors' form (spec/core.md 10.4); the journal is told the stream as well.
+pub fn said(logger: &str, key: &str, channel: Channel, line: &str) {
+    match channel {
+        Channel::Both => info!(target: logger, script = key; "{key}: {line}"),
+        Channel::Stdout | Channel::Stderr => {
+            info!(target: logger, script = key, stream = channel_name(channel); "{key}: {line}");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::fate::{Entry, Fate, Record};
 use super::fetch::{Authorization, Fetch, Limits};
 use super::find::Occasion;
 use super::job::{Body, Job};
-use super::output::Lines;
+use super::output::{Streams, channel_name, said};
 use super::packages;
 use super::prepare::{Ready, prepare};
 use super::source::Source;
@@ -24,8 +24,9 @@ use super::state::{RunLog, State};
 use crate::config::settings::MetadataScripts;
 use crate::system::environment;
 use crate::system::files::{self, PrivateDirectory};
+use crate::system::log as logging;
 use crate::system::processes;
-use crate::system::processes::stream::{Ended, Stream, leave_behind};
+use crate::system::processes::stream::{Channel, Ended, Stream, leave_behind};
 use crate::system::root::Root;
 use crate::system::signals::Interrupts;
 use crate::system::time;
@@ -325,21 +326,24 @@ impl<'a> Run<'a> {
         let timeout = self.runner.timeout();
         let stream = Stream {
             environment: &self.runner.variables(key),
+            apart: logging::is_structured(),
             timeout: (timeout > 0).then(|| Duration::from_secs(timeout.into())),
             grace: GRACE,
             interrupts: Some(interrupts),
         };
-        let mut lines = Lines::default();
-        let log = |line: &str| {
-            info!(target: logger, "{key}: {line}");
+        let mut streams = Streams::default();
+        let log = |channel: Channel, line: &str| {
+            said(logger, key, channel, line);
             self.keep(&format!("{key}: {line}"));
         };
         let end = stream
-            .run(&ready.invocation, |bytes| lines.take(bytes, log))
+            .run(&ready.invocation, |channel, bytes| {
+                streams.take(channel, bytes, log);
+            })
             .map_err(|error| error.to_string())?;
-        lines.finish(log);
-        if let Some(pipe) = end.open {
-            self.leave(key, pipe);
+        streams.finish(log);
+        if !end.open.is_empty() {
+            self.leave(key, end.open);
         }
         Ok(match end.reason {
             Ended::Finished(status) => ended(status),
@@ -350,13 +354,19 @@ impl<'a> Run<'a> {
 
     /// Leaves somebody behind who reads what the script's background children go on to write: with the pipe closed, the
     /// next line would end them (pains 41). At a shutdown everybody ends anyway.
-    fn leave(&self, key: &str, pipe: OwnedFd) {
+    fn leave(&self, key: &str, pipes: Vec<(Channel, OwnedFd)>) {
         let occasion = self.runner.occasion;
         if occasion == Occasion::Shutdown {
             return;
         }
-        let words = ["scripts", "drain", occasion.name(), key].map(OsStr::new);
-        if let Err(error) = leave_behind(&words, pipe) {
+        let mut words = vec!["scripts", "drain", occasion.name(), key];
+        words.extend(pipes.iter().map(|(channel, _)| channel_name(*channel)));
+        if logging::is_on_serial_console() {
+            words.push("--console");
+        }
+        let words: Vec<&OsStr> = words.into_iter().map(OsStr::new).collect();
+        let pipes = pipes.into_iter().map(|(_, pipe)| pipe);
+        if let Err(error) = leave_behind(&words, pipes) {
             let logger = occasion.logger();
             warn!(target: logger, "{key}: nobody reads what it goes on to write: {error}.");
         }

@@ -53,6 +53,12 @@ impl State {
             .0)
     }
 
+    /// Where that directory is, without making it.
+    #[must_use]
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.path(BOOT)
+    }
+
     /// Writes the record of an occasion.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod events;
 pub mod files;
 pub mod foreground;
+pub mod hostname;
 pub mod local_users;
 pub mod locks;
 pub mod log;

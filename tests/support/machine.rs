@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -63,12 +64,28 @@ pub(crate) fn on_machine_with(
     let vm = Vm::new();
     install(Path::new(ROOT));
     prepare(Path::new(ROOT), &vm);
-    body(Machine::boot(vm, options));
+    body(Machine::boot_with(vm, options));
 }
 
-/// Runs this test alone in namespaces of its own, without the right to touch the clock or the kernel of the real machine.
+/// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
 fn run_inside(name: &str) {
-    let root = root_directory();
+    let (root, group) = (root_directory(), group(name));
+    let told = catch_unwind(|| {
+        alone_in_namespaces(
+            name,
+            &[(MARK, root.as_os_str()), (GROUP, group.as_ref())],
+            DEADLINE,
+        );
+    });
+    remove_group(name);
+    if let Err(failure) = told {
+        resume_unwind(failure);
+    }
+}
+
+/// Runs this test alone in namespaces of its own, without the right to touch the clock or the kernel of the real machine,
+/// and with these variables set. The files are those of the real machine.
+pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], deadline: Duration) {
     let mut command = Command::new("unshare");
     command
         .args([
@@ -89,10 +106,8 @@ fn run_inside(name: &str) {
         ])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(MARK, root)
-        .env(GROUP, group(name));
-    let output = output_within(&mut command, DEADLINE);
-    remove_group(name);
+        .envs(variables.iter().copied());
+    let output = output_within(&mut command, deadline);
     let told = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -206,7 +221,12 @@ pub(crate) fn install(root: &Path) {
 }
 
 impl Machine {
-    fn boot(vm: Vm, options: &[&str]) -> Self {
+    /// Switches the machine on, again after a [`Machine::power_off`].
+    pub(crate) fn boot(vm: Vm) -> Self {
+        Self::boot_with(vm, &[])
+    }
+
+    fn boot_with(vm: Vm, options: &[&str]) -> Self {
         let console = File::create("/run/console").unwrap();
         // A network of its own comes with its own settings below /proc/sys/net.
         let api = if options.is_empty() { "no" } else { "network" };

@@ -25,13 +25,14 @@ pub(crate) struct Options {
 const PROGRAM: &str = "gce-guest";
 
 /// The predecessors' program names (spec/core.md 0.3, spec/beyond.md 4.1): links to the one binary.
-const LEGACY_NAMES: [&str; 8] = [
+const LEGACY_NAMES: [&str; 9] = [
     "google_accounts_daemon",
     "google_network_daemon",
     "google_clock_skew_daemon",
     "google_instance_setup",
     "google_metadata_script_runner",
     "google_guest_agent",
+    "google_set_hostname",
     "google_set_multiqueue",
     "google_optimize_local_ssd",
 ];

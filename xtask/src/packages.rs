@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 17] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -82,6 +82,16 @@ const NEEDS: [Need; 13] = [
         reason: "makes the certificates of the hosts from which scripts are fetched, good ones and bad ones",
     },
     Need {
+        package: "isc-dhcp-client",
+        probe: Probe::Program("dhclient"),
+        reason: "calls our hook as a DHCP client does",
+    },
+    Need {
+        package: "dnsmasq-base",
+        probe: Probe::Program("dnsmasq"),
+        reason: "the DHCP server of the tests, with leases as on Compute Engine",
+    },
+    Need {
         package: "mmdebstrap",
         probe: Probe::Program("mmdebstrap"),
         reason: "makes the root directory of the machine on which the units are tried, once",
@@ -92,9 +102,19 @@ const NEEDS: [Need; 13] = [
         reason: "boots that machine, with a systemd of its own",
     },
     Need {
-        package: "dnsmasq-base",
-        probe: Probe::Program("dnsmasq"),
-        reason: "the DHCP server of the networks that a machine with several interfaces is in",
+        package: "qemu-system-x86",
+        probe: Probe::Program("qemu-system-x86_64"),
+        reason: "boots a virtual machine, for the clock, the interrupts and the disks",
+    },
+    Need {
+        package: "cpio",
+        probe: Probe::Program("cpio"),
+        reason: "packs the first stage of that boot",
+    },
+    Need {
+        package: "e2fsprogs",
+        probe: Probe::Program("mkfs.ext4"),
+        reason: "makes the disk of that virtual machine, once",
     },
 ];
 
@@ -176,11 +196,23 @@ fn install(needs: &[&Need]) -> Result<()> {
         // What is missing may be in the lists or in the cache all the same.
         println!("{error:#}; going on with the package lists that are there");
     }
-    commands::succeed(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(needs.iter().map(|need| need.package)),
-    )
+    let install = |more: &[&str]| {
+        commands::succeed(
+            apt_get()
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(needs.iter().map(|need| need.package))
+                .args(more),
+        )
+    };
+    // A newer qemu-utils from the backports excludes the release's qemu-system-x86, and nothing here needs it.
+    let conflicts = needs.iter().any(|need| need.package == "qemu-system-x86");
+    match install(&[]) {
+        Err(error) if conflicts => {
+            println!("{error:#}; trying again without qemu-utils");
+            install(&["qemu-utils-"])
+        }
+        result => result,
+    }
 }
 
 fn apt_get() -> Command {

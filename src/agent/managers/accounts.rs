@@ -9,11 +9,14 @@ use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::memory::Memory;
-use crate::accounts::names;
-use crate::accounts::plan::{Plan, plan};
-use crate::agent::report::{Input, Report};
+use crate::accounts::observe::observe;
+use crate::accounts::plan::{KeysFile, Observed, Plan, UserChange, UserState, plan};
+use crate::accounts::wording::{Detail, Step, Tense};
+use crate::accounts::{ledger, names};
+use crate::agent::report::{Change, Input, Report};
 use crate::config::policy::Function;
-use crate::oslogin::{Control, Pass};
+use crate::config::settings;
+use crate::oslogin::{self, Control, Pass};
 use crate::system::time;
 
 /// What is remembered between passes.
@@ -38,11 +41,7 @@ impl Accounts {
             Pass::default()
         };
         self.homes.refresh();
-        let mut desired = desired(&input.document, now);
-        if oslogin.active {
-            // Users come from OS Login now; those of metadata go, once it is really in charge.
-            desired.users.clear();
-        }
+        let desired = desired_with(&oslogin, input, now);
         let instance_id = input.document.instance.id.present().cloned();
         let (mut observed, ledger_problems) = match self.memory.observe(
             &desired,
@@ -53,69 +52,169 @@ impl Accounts {
             now,
         ) {
             Ok(observed) => observed,
-            Err(error) => {
-                return Report::failed(
-                    "state",
-                    format!("cannot read the state of accounts: {error}"),
-                );
-            }
+            Err(error) => return unreadable(&error),
         };
         observed.oslogin = oslogin.active;
         let plan = plan(&desired, settings, &observed);
         let outcome = apply(&plan, settings, &self.homes);
         let mut report = Report {
-            changes: oslogin.changes,
-            problems: refused_lines(&desired),
             again_in: [until_expiry(&desired, now), oslogin.again_in]
                 .into_iter()
                 .flatten()
                 .min(),
-            ..Report::default()
+            ..report_of(&oslogin, &desired, ledger_problems)
         };
-        for problem in ledger_problems.into_iter().chain(oslogin.problem) {
-            report.problems.insert(problem.clone(), problem);
-        }
+        let made =
+            |step: &Step<'_>| change(step, Tense::Made, &observed, settings, Detail::Fingerprints);
+        report.changes.extend(outcome.changes.iter().map(made));
+        tell(&plan, &outcome, &mut report);
         if oslogin.active {
             self.memory.forget();
         } else {
             self.memory.learn(desired, observed, &plan, &outcome);
         }
-        tell(plan, outcome, &mut report);
         report
     }
 }
 
-/// Puts what was planned and what came of it into words.
-fn tell(plan: Plan, outcome: Outcome, report: &mut Report) {
-    for notice in plan.notices {
-        report.problems.insert(notice.clone(), notice);
+/// What a pass would do now. Changes nothing.
+pub(super) fn preview(input: &Input) -> Report {
+    if !input.settings.daemons.accounts_daemon {
+        return Report::default();
     }
-    for change in outcome.changes {
-        let cause = change
-            .cause
-            .map(|source| format!(" (from {})", source.path()))
-            .unwrap_or_default();
-        report.changes.push(format!("{}{cause}", change.what));
+    let settings = &input.settings.accounts;
+    let oslogin = if input.settings.policy.allows(Function::OsLogin) {
+        oslogin::preview(&input.document)
+    } else {
+        Pass::default()
+    };
+    let desired = desired_with(&oslogin, input, time::now());
+    let instance_id = input.document.instance.id.present().cloned();
+    let mut homes = Homes::default();
+    homes.refresh();
+    let (mut observed, ledger_problems) =
+        match observe(desired.users.keys(), settings, instance_id, &homes) {
+            Ok(observed) => observed,
+            Err(error) => return unreadable(&error),
+        };
+    observed.oslogin = oslogin.active;
+    let plan = plan(&desired, settings, &observed);
+    let mut report = report_of(&oslogin, &desired, ledger_problems);
+    preview_plan(&plan, &observed, settings, &mut report);
+    tell(&plan, &Outcome::default(), &mut report);
+    report
+}
+
+/// Puts the changes of a plan into a report, and what is known to stand in their way.
+fn preview_plan(
+    plan: &Plan,
+    observed: &Observed,
+    settings: &settings::Accounts,
+    report: &mut Report,
+) {
+    let planned = |step: &Step<'_>| change(step, Tense::Planned, observed, settings, Detail::Lines);
+    let machine = plan.machine.iter().map(|change| Step::Machine(*change));
+    report.changes.extend(machine.map(|step| planned(&step)));
+    for user in &plan.users {
+        let refusal = match observed.users.get(&user.name) {
+            Some(UserState::Present {
+                keys: KeysFile::Refused(reason),
+                ..
+            }) => Some(reason),
+            _ => None,
+        };
+        for change in &user.changes {
+            match (change, refusal) {
+                (UserChange::SetKeys { .. } | UserChange::RemoveKeysFile, Some(reason)) => {
+                    let text = format!("user {}: {reason}", user.name);
+                    report.failures.insert(user.name.clone(), text);
+                }
+                _ => report.changes.push(planned(&Step::User(user, change))),
+            }
+        }
     }
-    for (user, reason) in plan.refused {
+    let is_kept = plan.ledger_is_recorded && plan.users.is_empty();
+    if !is_kept {
+        report.changes.push(Change {
+            subject: Some(format!("{}/{}", ledger::DIRECTORY, ledger::NAMES_FILE)),
+            ..Change::from("record it in the ledger of managed users")
+        });
+    }
+}
+
+/// What metadata wants, and nobody once OS Login is in charge: users come from there then.
+fn desired_with(oslogin: &Pass, input: &Input, now: Timestamp) -> DesiredKeys {
+    let mut desired = desired(&input.document, now);
+    if oslogin.active {
+        desired.users.clear();
+    }
+    desired
+}
+
+fn unreadable(error: &std::io::Error) -> Report {
+    Report::failed(
+        "state",
+        format!("cannot read the state of accounts: {error}"),
+    )
+}
+
+/// What is known before anything is planned.
+fn report_of(oslogin: &Pass, desired: &DesiredKeys, ledger_problems: Vec<String>) -> Report {
+    let switch = |what: &String| Change {
+        subject: Some("OS Login".into()),
+        key: Some("enable-oslogin".into()),
+        ..Change::from(what.as_str())
+    };
+    let mut report = Report {
+        changes: oslogin.changes.iter().map(switch).collect(),
+        problems: refused_lines(desired),
+        ..Report::default()
+    };
+    for problem in ledger_problems.into_iter().chain(oslogin.problem.clone()) {
+        report.problems.insert(problem.clone(), problem);
+    }
+    report
+}
+
+fn change(
+    step: &Step<'_>,
+    tense: Tense,
+    observed: &Observed,
+    settings: &settings::Accounts,
+    detail: Detail,
+) -> Change {
+    let (before, after) = step.before_and_after(observed, settings, detail);
+    Change {
+        what: step.sentence(tense),
+        subject: Some(step.subject()),
+        key: step.key(observed).map(String::from),
+        before,
+        after,
+    }
+}
+
+/// Puts what stands in the way of a plan, and what came of it, into words.
+fn tell(plan: &Plan, outcome: &Outcome<'_>, report: &mut Report) {
+    for notice in &plan.notices {
+        report.problems.insert(notice.clone(), notice.clone());
+    }
+    for (user, reason) in &plan.refused {
         let text = format!("user {user}: {reason}");
-        report.problems.insert(user, text);
+        report.problems.insert(user.clone(), text);
     }
-    for (user, reason) in plan.blocked {
+    for (user, reason) in &plan.blocked {
         let text = format!("user {user}: {reason}");
-        report.failures.insert(user, text);
+        report.failures.insert(user.clone(), text);
     }
-    for (subject, error) in outcome.failures {
-        let what = match names::check(&subject) {
+    for (subject, error) in &outcome.failures {
+        let what = match names::check(subject) {
             Ok(()) => format!("user {subject}"),
             Err(_) => subject.clone(),
         };
-        report
-            .failures
-            .insert(subject, format!("{what}: {error:#}"));
+        let text = format!("{what}: {error:#}");
+        report.failures.insert(subject.clone(), text);
     }
 }
-
 /// The lines of keys that were refused. One that has expired is as it should be and no problem.
 fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
     let refused = desired

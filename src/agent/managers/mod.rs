@@ -1,10 +1,12 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod hostname;
 mod interfaces;
 mod network;
 mod scripts;
 
+use super::report::{Input, Report};
 use super::slot::Work;
 
 /// Which manager.
@@ -16,16 +18,19 @@ pub enum Manager {
     Network,
     /// Interfaces, through what manages the machine's network.
     Interfaces,
+    /// The host name.
+    Hostname,
     /// Copies of the shutdown scripts.
     Scripts,
 }
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Accounts,
         Self::Network,
         Self::Interfaces,
+        Self::Hostname,
         Self::Scripts,
     ];
 
@@ -36,6 +41,7 @@ impl Manager {
             Self::Accounts => "accounts",
             Self::Network => "network",
             Self::Interfaces => "interfaces",
+            Self::Hostname => "hostname",
             Self::Scripts => "scripts",
         }
     }
@@ -46,6 +52,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network | Self::Interfaces => "google-networking",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -57,6 +64,7 @@ impl Manager {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
             Self::Interfaces => "google-networking",
+            Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
     }
@@ -68,6 +76,7 @@ impl Manager {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
             Self::Network | Self::Interfaces => "/var/lock/google_networking.lock",
+            Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
     }
@@ -85,7 +94,20 @@ impl Manager {
                 let mut interfaces = interfaces::Interfaces::default();
                 Box::new(move |input| interfaces.reconcile(input))
             }
+            Self::Hostname => Box::new(hostname::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
+        }
+    }
+
+    /// What a pass would do now, by the same plan. Changes nothing on the machine.
+    #[must_use]
+    pub fn preview(self, input: &Input) -> Report {
+        match self {
+            Self::Accounts => accounts::preview(input),
+            Self::Network => network::preview(input),
+            Self::Interfaces => interfaces::preview(input),
+            Self::Hostname => hostname::preview(input),
+            Self::Scripts => scripts::preview(input),
         }
     }
 }

@@ -1,37 +1,116 @@
 //! One pass over the network, as the agent reports it.
 
-use crate::agent::report::{Input, Report};
-use crate::network;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::agent::report::{Change, Input, Report};
+use crate::network::{self, Action, Interface};
+use crate::system::netlink::NetlinkError;
 
 /// Brings forwarded addresses in line with metadata.
 pub(super) fn reconcile(input: &Input) -> Report {
     let pass = match network::reconcile(&input.document, &input.settings) {
         Ok(pass) => pass,
-        Err(error) => {
-            return Report::failed(
-                "state",
-                format!("cannot read the state of the network: {error}"),
-            );
-        }
+        Err(error) => return unreadable(&error),
     };
-    let told = |message: String| (message.clone(), message.trim_end_matches('.').to_owned());
-    let (problems, pending) = (
-        pass.problems.iter().map(ToString::to_string),
-        pass.pending.iter().map(ToString::to_string),
-    );
+    let failures = pass.failures.iter().map(ToString::to_string);
     Report {
-        problems: problems.chain(pending).map(told).collect(),
-        failures: pass
-            .failures
-            .iter()
-            .map(ToString::to_string)
-            .map(told)
-            .collect(),
-        changes: pass
-            .lines
-            .iter()
-            .map(|line| line.trim_end_matches('.').to_owned())
-            .collect(),
+        changes: changes(&pass.done, &pass.lines),
+        failures: failures.map(told).collect(),
+        problems: problems(&pass.problems, &pass.pending),
         ..Report::default()
     }
+}
+
+/// What a pass would do now. Changes nothing.
+pub(super) fn preview(input: &Input) -> Report {
+    if !input.settings.daemons.network_daemon {
+        return Report::default();
+    }
+    let observed = match network::observe() {
+        Ok(observed) => observed,
+        Err(error) => return unreadable(&error),
+    };
+    let plan = network::plan(&input.document, &input.settings, &observed);
+    let change = |change: &network::Change| {
+        let interface = &change.interface;
+        let route = vec![route(change)];
+        let (before, after) = if change.adds() {
+            (Vec::new(), route)
+        } else {
+            (route, Vec::new())
+        };
+        Change {
+            what: change.to_string(),
+            subject: Some(format!("interface {}", interface.name)),
+            key: key(change),
+            before,
+            after,
+        }
+    };
+    Report {
+        changes: plan.changes.iter().map(change).collect(),
+        problems: problems(&plan.problems, &plan.pending),
+        ..Report::default()
+    }
+}
+
+/// The changes of each interface as one: `lines` has a line for each interface, in their order.
+fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
+    let mut interfaces: BTreeMap<&Interface, Change> = BTreeMap::new();
+    for change in done {
+        let whole = interfaces.entry(&change.interface).or_default();
+        whole.subject = Some(format!("interface {}", change.interface.name));
+        let routes = if change.adds() {
+            &mut whole.after
+        } else {
+            &mut whole.before
+        };
+        routes.push(route(change));
+    }
+    for (interface, whole) in &mut interfaces {
+        let here = done.iter().filter(|change| change.interface == **interface);
+        let keys: BTreeSet<String> = here.filter_map(key).collect();
+        whole.key = Some(keys.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let told = interfaces.into_values().zip(lines);
+    told.map(|(change, line)| Change {
+        what: line.trim_end_matches('.').to_owned(),
+        ..change
+    })
+    .collect()
+}
+
+/// The route as `ip route show table local` has it.
+fn route(change: &network::Change) -> String {
+    let prefix = network::routes::text(change.prefix());
+    let (interface, protocol) = (&change.interface.name, change.route.protocol);
+    format!("local {prefix} dev {interface} proto {protocol}")
+}
+
+fn key(change: &network::Change) -> Option<String> {
+    Some(match change.action {
+        Action::Add(origin) => origin.to_string(),
+        Action::Remove(_) => "instance/network-interfaces".into(),
+    })
+}
+
+fn problems(
+    problems: &[network::Problem],
+    pending: &[network::Pending],
+) -> BTreeMap<String, String> {
+    let pending = pending.iter().map(ToString::to_string);
+    let problems = problems.iter().map(ToString::to_string);
+    problems.chain(pending).map(told).collect()
+}
+
+fn told(message: String) -> (String, String) {
+    let text = message.trim_end_matches('.').to_owned();
+    (message, text)
+}
+
+fn unreadable(error: &NetlinkError) -> Report {
+    Report::failed(
+        "state",
+        format!("cannot read the state of the network: {error}"),
+    )
 }

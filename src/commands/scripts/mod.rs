@@ -2,7 +2,7 @@
 
 mod show;
 
-use std::io::BufRead;
+use std::io::Read;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use crate::scripts::cache;
 use crate::scripts::fetch::Limits;
 use crate::scripts::find::{self, Occasion, Origin};
 use crate::scripts::job::{Body, Job};
-use crate::scripts::output::Lines;
+use crate::scripts::output::{Lines, said};
 use crate::scripts::run::Runner;
 use crate::scripts::source::Source;
 use crate::scripts::state::State;
 use crate::system::power::{self, Power};
+use crate::system::processes::stream::{Channel, LeftInput};
 use crate::system::root::Root;
 use crate::system::{log as logging, processes};
 
@@ -54,6 +55,9 @@ pub struct Arguments {
     /// Log details, and to standard error as well.
     #[arg(short, long, global = true)]
     debug: bool,
+    /// Copy log lines to the serial console (Core.console_level says which).
+    #[arg(long, global = true)]
+    console: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,15 +97,36 @@ enum Verb {
     /// Keep copies of the shutdown scripts, for a shutdown without network.
     #[command(hide = true)]
     Cache,
-    /// Log what comes from standard input: the background processes of a script that has ended.
+    /// Log what the background processes of a script that has ended still say, on these streams.
     #[command(hide = true)]
-    Drain { occasion: OccasionName, key: String },
+    Drain {
+        occasion: OccasionName,
+        key: String,
+        streams: Vec<StreamName>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OccasionName {
     Startup,
     Shutdown,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StreamName {
+    Stdout,
+    Stderr,
+    Both,
+}
+
+impl StreamName {
+    fn channel(self) -> Channel {
+        match self {
+            Self::Stdout => Channel::Stdout,
+            Self::Stderr => Channel::Stderr,
+            Self::Both => Channel::Both,
+        }
+    }
 }
 
 impl OccasionName {
@@ -118,23 +143,30 @@ impl OccasionName {
 /// # Errors
 /// Metadata cannot be read, no private directory can be made, or what is kept cannot be read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let debug = arguments.debug;
+    let log = logging::Options::program(arguments.debug).with_serial_console(arguments.console);
     match &arguments.verb {
-        Verb::Startup => run_occasion(Occasion::Startup, false, debug),
-        Verb::Shutdown { force } => run_occasion(Occasion::Shutdown, *force, debug),
+        Verb::Startup => run_occasion(Occasion::Startup, false, &log),
+        Verb::Shutdown { force } => run_occasion(Occasion::Shutdown, *force, &log),
         Verb::Run {
             occasion,
             dry_run: false,
             force,
-        } => run_occasion(occasion.occasion(), *force, debug),
+        } => run_occasion(occasion.occasion(), *force, &log),
         Verb::Run { occasion, .. } => {
             show::dry_run(occasion.occasion(), &settings(), &once_document()?)
         }
         Verb::List => show::list(&settings(), &once_document()?),
         Verb::Status { json } => show::status(&state(), *json),
         Verb::Log { occasion } => show::log(&state(), occasion.occasion()),
-        Verb::Cache => keep_copies(debug),
-        Verb::Drain { occasion, key } => Ok(drain(occasion.occasion(), key)),
+        Verb::Cache => keep_copies(&log),
+        Verb::Drain {
+            occasion,
+            key,
+            streams,
+        } => {
+            logging::start(&log);
+            Ok(drain(occasion.occasion(), key, streams))
+        }
     }
 }
 
@@ -142,8 +174,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// Metadata cannot be read, or the private directory cannot be made.
-pub fn run_occasion(occasion: Occasion, force: bool, debug: bool) -> anyhow::Result<ExitCode> {
-    logging::start(&logging::Options::program(debug));
+pub fn run_occasion(
+    occasion: Occasion,
+    force: bool,
+    log: &logging::Options,
+) -> anyhow::Result<ExitCode> {
+    logging::start(log);
     let settings = settings();
     let enabled = match occasion {
         Occasion::Startup => settings.startup,
@@ -164,10 +200,11 @@ pub fn run_occasion(occasion: Occasion, force: bool, debug: bool) -> anyhow::Res
     })
 }
 
+/// The settings of scripts; those of the log are in force from here on.
 fn settings() -> MetadataScripts {
-    config::load(&Root::machine(), None)
-        .settings
-        .metadata_scripts
+    let settings = config::load(&Root::machine(), None).settings;
+    logging::set_levels(settings.core.level(), settings.core.serial_level());
+    settings.metadata_scripts
 }
 
 fn state() -> State {
@@ -330,8 +367,8 @@ fn copy_shutdown_scripts(client: &Client, document: &Document) -> bool {
     })
 }
 
-fn keep_copies(debug: bool) -> anyhow::Result<ExitCode> {
-    logging::start(&logging::Options::program(debug));
+fn keep_copies(log: &logging::Options) -> anyhow::Result<ExitCode> {
+    logging::start(log);
     if !settings().shutdown {
         return Ok(ExitCode::SUCCESS);
     }
@@ -344,26 +381,30 @@ fn keep_copies(debug: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Logs what comes until everybody has closed the pipe.
-fn drain(occasion: Occasion, key: &str) -> ExitCode {
-    logging::start(&logging::Options::program(false));
+/// Logs what comes until everybody has closed the pipes.
+fn drain(occasion: Occasion, key: &str, streams: &[StreamName]) -> ExitCode {
+    let inputs = [LeftInput::First, LeftInput::Second];
+    std::thread::scope(|scope| {
+        for (stream, input) in streams.iter().zip(inputs) {
+            scope.spawn(move || drain_stream(occasion.logger(), key, stream.channel(), input));
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+fn drain_stream(logger: &str, key: &str, channel: Channel, mut input: LeftInput) {
     let mut lines = Lines::default();
-    let log = |line: &str| info!(target: occasion.logger(), "{key}: {line}");
-    let mut input = std::io::stdin().lock();
+    let log = |line: &str| said(logger, key, channel, line);
+    let mut buffer = vec![0; 64 * 1024];
     loop {
-        let length = match input.fill_buf() {
-            Ok([]) => break,
-            Ok(bytes) => {
-                lines.take(bytes, log);
-                bytes.len()
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => 0,
+        match input.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => lines.take(&buffer[..length], log),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => break,
-        };
-        input.consume(length);
+        }
     }
     lines.finish(log);
-    ExitCode::SUCCESS
 }
 
 /// Whether the runner of a record is still there.

@@ -29,7 +29,7 @@ const LARGEST: u64 = 256 * 1024;
 pub struct Memory {
     found: Option<Found>,
     /// What was last said about the backend.
-    said: Option<Option<Backend>>,
+    said: Option<Backend>,
     attempts: Attempts,
 }
 
@@ -39,11 +39,43 @@ struct Found {
     choice: Option<Choice>,
 }
 
+/// One thing that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// In words.
+    pub what: String,
+    /// The file or interface that it is about.
+    pub subject: Option<String>,
+    /// The lines of the file before.
+    pub before: Vec<String>,
+    /// The lines of the file after.
+    pub after: Vec<String>,
+}
+
+impl Change {
+    fn new(step: &Step, observed: &Observed, is_done: bool) -> Self {
+        let (path, after) = match step {
+            Step::Write(file) => (Some(&file.path), file.contents.as_str()),
+            Step::Remove(path) => (Some(path), ""),
+            _ => (None, ""),
+        };
+        let before = path.and_then(|path| observed.files.get(path));
+        let before = before.map_or_else(Default::default, |text| String::from_utf8_lossy(text));
+        let lines = |text: &str| text.lines().map(String::from).collect();
+        Self {
+            what: step.told(is_done),
+            subject: Some(subject(step)),
+            before: lines(&before),
+            after: lines(after),
+        }
+    }
+}
+
 /// What one pass did and found.
 #[derive(Debug, Default)]
 pub struct Pass {
-    /// What was done, in words, in order.
-    pub changes: Vec<String>,
+    /// What was done, in order; of a dry run, what would be.
+    pub changes: Vec<Change>,
     /// What will not be better for trying again soon.
     pub problems: Vec<Problem>,
     /// What failed, by what it is about, and is tried again.
@@ -63,26 +95,58 @@ pub fn reconcile(
     memory: &mut Memory,
     now: Instant,
 ) -> Result<Pass, NetlinkError> {
+    let mut pass = Pass::default();
+    if let Some((plan, observed)) = prepare(root, document, settings, memory, now, &mut pass)? {
+        apply(root, &plan, &observed, memory, now, &mut pass);
+    }
+    Ok(pass)
+}
+
+/// What a pass would do now. Changes nothing.
+///
+/// # Errors
+/// Those of [`reconcile()`].
+pub fn preview(
+    root: &Root,
+    document: &Document,
+    settings: &Settings,
+    now: Instant,
+) -> Result<Pass, NetlinkError> {
+    let (mut pass, mut memory) = (Pass::default(), Memory::default());
+    if let Some((plan, observed)) = prepare(root, document, settings, &mut memory, now, &mut pass)?
+    {
+        let changes = plan.steps.iter();
+        pass.changes
+            .extend(changes.map(|step| Change::new(step, &observed, false)));
+    }
+    Ok(pass)
+}
+
+/// Reads the machine and plans; `None` where there is nothing to look after.
+fn prepare(
+    root: &Root,
+    document: &Document,
+    settings: &Settings,
+    memory: &mut Memory,
+    now: Instant,
+    pass: &mut Pass,
+) -> Result<Option<(Plan, Observed)>, NetlinkError> {
     let (links, addresses) = links_and_addresses()?;
     let Some((nics, problems)) = wanted(document, settings, &links) else {
-        return Ok(Pass::default());
+        return Ok(None);
     };
+    pass.problems = problems;
     let options = &settings.network_interfaces;
-    let mut observed = observe(root, links, addresses, &nics);
-    let mut pass = Pass {
-        problems,
-        ..Pass::default()
-    };
     let restore = options.restore_debian12_netplan_config;
+    let mut observed = observe(root, links, addresses, &nics);
     if !is_needed(&nics, restore, &observed) {
-        return Ok(pass);
+        return Ok(None);
     }
     observed.clients = clients(root);
+    let backend = memory.find(root, document, &observed);
     let means = if let Some(command) = &options.dhcp_command {
-        memory.find(root, document, &observed);
         Means::Command(command)
     } else {
-        let backend = memory.find(root, document, &observed);
         pass.changes.extend(memory.say());
         ask_backend(backend, &nics, &mut observed);
         backend.map_or(Means::Nothing, Means::Backend)
@@ -91,10 +155,10 @@ pub fn reconcile(
         observed.facts = found.facts.clone();
     }
     let plan = plan(&nics, means, restore, &observed, &memory.attempts, now);
-    apply(root, &plan, memory, now, &mut pass);
-    pass.problems.extend(plan.problems);
+    pass.problems.extend(plan.problems.iter().cloned());
+    pass.failures.extend(plan.failures.clone());
     pass.again_in = plan.again_in;
-    Ok(pass)
+    Ok(Some((plan, observed)))
 }
 
 /// Whether there is anything to look after. On a machine with one interface, which somebody else set up, there is not,
@@ -132,14 +196,17 @@ impl Memory {
     }
 
     /// What is to be said about the backend: once for each that is found.
-    fn say(&mut self) -> Option<String> {
+    fn say(&mut self) -> Option<Change> {
         let choice = self.choice()?;
-        let text = format!(
+        let what = format!(
             "interfaces are set up through {}: {}",
             choice.backend, choice.because
         );
-        let backend = Some(choice.backend);
-        (self.said.replace(backend) != Some(backend)).then_some(text)
+        let backend = choice.backend;
+        (self.said.replace(backend) != Some(backend)).then(|| Change {
+            what,
+            ..Change::default()
+        })
     }
 }
 
@@ -151,18 +218,24 @@ fn primary<'a>(document: &Document, observed: &'a Observed) -> Option<&'a Link> 
 }
 
 /// Makes the changes of a plan in their order. One that fails costs only itself.
-pub fn apply(root: &Root, plan: &Plan, memory: &mut Memory, now: Instant, pass: &mut Pass) {
+pub fn apply(
+    root: &Root,
+    plan: &Plan,
+    observed: &Observed,
+    memory: &mut Memory,
+    now: Instant,
+    pass: &mut Pass,
+) {
     for about in &plan.served {
         memory.attempts.forget(about);
     }
     for about in &plan.awaited {
         memory.attempts.wait_for(about, now);
     }
-    pass.failures.extend(plan.failures.clone());
     for step in &plan.steps {
         match take(root, step) {
-            Ok(what) => {
-                pass.changes.push(what);
+            Ok(()) => {
+                pass.changes.push(Change::new(step, observed, true));
                 note(step, None, memory, now);
             }
             Err(error) => {
@@ -219,15 +292,14 @@ fn note(step: &Step, error: Option<&String>, memory: &mut Memory, now: Instant) 
     }
 }
 
-/// Does one thing. Says what it has done, or why not.
-fn take(root: &Root, step: &Step) -> Result<String, String> {
+/// Does one thing, or says why not.
+fn take(root: &Root, step: &Step) -> Result<(), String> {
     match step {
         Step::Remove(path) => {
             let place = root.path(path);
             files::remove(&place)
                 .and_then(|_| remove_drop_in_directory(&place))
-                .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
-            Ok(format!("removed {}", path.display()))
+                .map_err(|error| format!("cannot remove {}: {error}", path.display()))
         }
         Step::Write(file) => write(root, file),
         Step::AddVlan {
@@ -238,16 +310,13 @@ fn take(root: &Root, step: &Step) -> Result<String, String> {
             mtu,
         } => Socket::open()
             .and_then(|mut socket| socket.create_vlan(*parent, name, *id, *mac, *mtu))
-            .map(|()| format!("made the interface {name} for VLAN {id}"))
             .map_err(|error| format!("cannot make the interface {name} for VLAN {id}: {error}")),
         Step::DeleteLink { index, name } => Socket::open()
             .and_then(|mut socket| socket.delete_link(*index))
-            .map(|()| format!("removed the interface {name}"))
             .map_err(|error| format!("cannot remove the interface {name}: {error}")),
         Step::RouteInformation(interface) => {
             let path = super::observe::route_information(interface);
             setting::write_setting(&root.path(&path), "128")
-                .map(|()| format!("set {} to 128", path.display()))
                 .map_err(|error| format!("cannot write {}: {error}", path.display()))
         }
         Step::Run {
@@ -256,15 +325,12 @@ fn take(root: &Root, step: &Step) -> Result<String, String> {
             processes::run_successfully(invocation)
                 .map_err(|error| format!("{}: {error}", told_of(&subject(step))))?;
             match then {
-                Some(Then::Record(file)) => drop(write(root, file)?),
-                Some(Then::Install(places)) => {
-                    for (from, to) in places {
-                        install(root, from, to)?;
-                    }
-                }
-                None => {}
+                Some(Then::Record(file)) => write(root, file),
+                Some(Then::Install(places)) => places
+                    .iter()
+                    .try_for_each(|(from, to)| install(root, from, to)),
+                None => Ok(()),
             }
-            Ok(format!("ran {}", invocation.display()))
         }
     }
 }
@@ -282,7 +348,7 @@ fn install(root: &Root, from: &Path, to: &Path) -> Result<(), String> {
         .map_err(|error| format!("cannot write {}: {error}", to.display()))
 }
 
-fn write(root: &Root, file: &File) -> Result<String, String> {
+fn write(root: &Root, file: &File) -> Result<(), String> {
     let path = root.path(&file.path);
     let parent = path.parent().unwrap_or(Path::new("/"));
     files::create_directories(parent, 0o755)
@@ -290,7 +356,6 @@ fn write(root: &Root, file: &File) -> Result<String, String> {
             let attributes = Attributes::mode(file.mode);
             files::replace(&path, file.contents.as_bytes(), &attributes)
         })
-        .map(|()| format!("wrote {}", file.path.display()))
         .map_err(|error| format!("cannot write {}: {error}", file.path.display()))
 }
 

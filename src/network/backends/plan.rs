@@ -101,6 +101,29 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The step in words: what was done, or what is to be done.
+    #[must_use]
+    pub fn told(&self, is_done: bool) -> String {
+        let (past, present, object) = match self {
+            Self::Remove(path) => ("removed", "remove", path.display().to_string()),
+            Self::Write(file) => ("wrote", "write", file.path.display().to_string()),
+            Self::AddVlan { name, id, .. } => (
+                "made",
+                "make",
+                format!("the interface {name} for VLAN {id}"),
+            ),
+            Self::DeleteLink { name, .. } => ("removed", "remove", format!("the interface {name}")),
+            Self::RouteInformation(interface) => {
+                let sysctl = format!("net.ipv6.conf.{interface}.accept_ra_rt_info_max_plen");
+                ("set", "set", format!("{sysctl} to 128"))
+            }
+            Self::Run { invocation, .. } => ("ran", "run", invocation.display()),
+        };
+        format!("{} {object}", if is_done { past } else { present })
+    }
+}
+
 /// What follows a program that has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {

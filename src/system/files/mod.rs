@@ -7,6 +7,7 @@
 
 mod attributes;
 mod growing;
+mod journal;
 mod private;
 pub mod setting;
 mod stamp;

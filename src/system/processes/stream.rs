@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -25,12 +27,26 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 pub struct Stream<'a> {
     /// Its whole environment.
     pub environment: &'a [(OsString, OsString)],
+    /// Whether its two output streams are told apart. Together they are one pipe, and so exactly in order; apart, in the
+    /// order in which the kernel sees them become readable.
+    pub apart: bool,
     /// How long it may take; `None` is without limit.
     pub timeout: Option<Duration>,
     /// How long it has between TERM and KILL when that is over.
     pub grace: Duration,
     /// What ends our watching before the program has ended.
     pub interrupts: Option<&'a Interrupts>,
+}
+
+/// Where output comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Both, as one.
+    Both,
 }
 
 /// Why the watching is over.
@@ -49,13 +65,13 @@ pub enum Ended {
 pub struct End {
     /// Why.
     pub reason: Ended,
-    /// The reading end of its output, where a process is left that may write to it: whoever closes it ends that process at
-    /// its next line, by SIGPIPE.
-    pub open: Option<OwnedFd>,
+    /// The reading ends of its output, where a process is left that may write to them: whoever closes one ends that
+    /// process at its next line, by SIGPIPE.
+    pub open: Vec<(Channel, OwnedFd)>,
 }
 
 impl Stream<'_> {
-    /// Runs a program and hands on what it prints, both streams as one, in order, as it comes.
+    /// Runs a program and hands on what it prints, as it comes.
     ///
     /// It is over when the program has ended and a second has passed, or everybody has closed its output: what goes on in
     /// the background does not hold us up.
@@ -65,23 +81,35 @@ impl Stream<'_> {
     pub fn run(
         &self,
         invocation: &Invocation,
-        mut output: impl FnMut(&[u8]),
+        mut output: impl FnMut(Channel, &[u8]),
     ) -> Result<End, ProcessError> {
         let not_started = |reason: io::Error| ProcessError::NotStarted {
             command: invocation.display(),
             reason,
         };
         let path = invocation.path()?;
-        let (child, pipe) = self.spawn(&path, invocation).map_err(not_started)?;
-        self.watch(child, pipe, &mut output).map_err(not_started)
+        let (child, pipes) = self.spawn(&path, invocation).map_err(not_started)?;
+        self.watch(child, pipes, &mut output).map_err(not_started)
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the second place that starts programs: the owner's scripts"
     )]
-    fn spawn(&self, path: &Path, invocation: &Invocation) -> io::Result<(Child, OwnedFd)> {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    fn spawn(
+        &self,
+        path: &Path,
+        invocation: &Invocation,
+    ) -> io::Result<(Child, Vec<(Channel, OwnedFd)>)> {
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (reader, stdout) = pipe()?;
+        let (pipes, stderr) = if self.apart {
+            let (second, stderr) = pipe()?;
+            let pipes = vec![(Channel::Stdout, reader), (Channel::Stderr, second)];
+            (pipes, stderr)
+        } else {
+            (vec![(Channel::Both, reader)], stdout.try_clone()?)
+        };
         let child = Command::new(path)
             .args(&invocation.arguments)
             .env_clear()
@@ -89,25 +117,24 @@ impl Stream<'_> {
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(Stdio::from(writer.try_clone()?))
-            .stderr(Stdio::from(writer))
+            .stdout(Stdio::from(stdout))
+            .stderr(Stdio::from(stderr))
             .spawn()?;
-        rustix::io::ioctl_fionbio(&reader, true)?;
-        Ok((child, reader))
+        for (_, pipe) in &pipes {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok((child, pipes))
     }
 
     fn watch(
         &self,
         mut child: Child,
-        pipe: OwnedFd,
-        output: &mut impl FnMut(&[u8]),
+        pipes: Vec<(Channel, OwnedFd)>,
+        output: &mut impl FnMut(Channel, &[u8]),
     ) -> io::Result<End> {
         let pid = Pid::from_child(&child);
-        let mut watched = Watched {
-            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
-            pipe: Some(pipe.into()),
-            buffer: vec![0; 64 * 1024],
-        };
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let mut watched = Watched::new(pidfd, pipes, self.interrupts)?;
         let until = self.timeout.map(|timeout| Instant::now() + timeout);
         let reason = match watched.until_end(until, self.interrupts, output)? {
             Seen::End => Ended::Finished(child.wait()?),
@@ -117,13 +144,12 @@ impl Stream<'_> {
                 Ended::Interrupted
             }
             Seen::Interrupt(Interrupt::Terminate) => {
-                let open = watched.pipe.map(OwnedFd::from);
-                let reason = Ended::Interrupted;
+                let (reason, open) = (Ended::Interrupted, watched.open());
                 return Ok(End { reason, open });
             }
         };
         watched.drain(Instant::now() + AFTERMATH, output)?;
-        let open = watched.pipe.map(OwnedFd::from);
+        let open = watched.open();
         Ok(End { reason, open })
     }
 
@@ -133,7 +159,7 @@ impl Stream<'_> {
         child: &mut Child,
         pid: Pid,
         watched: &mut Watched,
-        output: &mut impl FnMut(&[u8]),
+        output: &mut impl FnMut(Channel, &[u8]),
     ) -> io::Result<ExitStatus> {
         // The group may be gone by now.
         let _ = kill_process_group(pid, Signal::TERM);
@@ -144,9 +170,15 @@ impl Stream<'_> {
 }
 
 /// A running program and its output.
+///
+/// The pipes are watched by edges: the kernel tells of them in the order in which they got something, which is the best
+/// that can be known of the order of two streams.
 struct Watched {
+    epoll: OwnedFd,
     pidfd: OwnedFd,
-    pipe: Option<File>,
+    pipes: [Option<(Channel, File)>; 2],
+    /// Pipes that may hold more than was read of them.
+    unread: [bool; 2],
     buffer: Vec<u8>,
 }
 
@@ -157,42 +189,77 @@ enum Seen {
     Interrupt(Interrupt),
 }
 
+/// What the kernel tells of, besides the pipes 0 and 1.
+const PROCESS: u64 = 2;
+const INTERRUPT: u64 = 3;
+
 impl Watched {
+    fn new(
+        pidfd: OwnedFd,
+        pipes: Vec<(Channel, OwnedFd)>,
+        interrupts: Option<&Interrupts>,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let add = |fd: BorrowedFd<'_>, index, flags| {
+            epoll::add(
+                &epoll,
+                fd,
+                EventData::new_u64(index),
+                EventFlags::IN | flags,
+            )
+        };
+        add(pidfd.as_fd(), PROCESS, EventFlags::empty())?;
+        if let Some(interrupts) = interrupts {
+            add(interrupts.as_fd(), INTERRUPT, EventFlags::empty())?;
+        }
+        let mut watched = [None, None];
+        for (index, (channel, pipe)) in pipes.into_iter().take(2).enumerate() {
+            add(pipe.as_fd(), index as u64, EventFlags::ET)?;
+            watched[index] = Some((channel, pipe.into()));
+        }
+        Ok(Self {
+            epoll,
+            pidfd,
+            pipes: watched,
+            unread: [false; 2],
+            buffer: vec![0; 64 * 1024],
+        })
+    }
+
     /// Hands on output until the process has ended, the time is over, or an interrupt comes.
     fn until_end(
         &mut self,
         until: Option<Instant>,
         interrupts: Option<&Interrupts>,
-        output: &mut impl FnMut(&[u8]),
+        output: &mut impl FnMut(Channel, &[u8]),
     ) -> io::Result<Seen> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(Seen::Deadline);
             }
-            let mut waited = vec![self.pidfd.as_fd()];
-            waited.extend(interrupts.map(AsFd::as_fd));
-            waited.extend(self.pipe.as_ref().map(AsFd::as_fd));
-            let ready = wait(&waited, left)?;
-            if let Some(interrupt) = interrupts.filter(|_| ready[1]).and_then(Interrupts::take) {
+            let events = self.wait(left)?;
+            let is_told_of = |source| events.iter().any(|event| data(event) == source);
+            if let Some(interrupt) = interrupts
+                .filter(|_| is_told_of(INTERRUPT))
+                .and_then(Interrupts::take)
+            {
                 return Ok(Seen::Interrupt(interrupt));
             }
-            if ready[0] {
+            self.read_from(&events, output)?;
+            if is_told_of(PROCESS) {
                 return Ok(Seen::End);
-            }
-            if self.pipe.is_some() && ready.last() == Some(&true) {
-                self.read(output)?;
             }
         }
     }
 
     /// Hands on what is written until then, or until nobody can write any more.
-    fn drain(&mut self, until: Instant, output: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        while let Some(pipe) = &self.pipe {
+    fn drain(&mut self, until: Instant, output: &mut impl FnMut(Channel, &[u8])) -> io::Result<()> {
+        epoll::delete(&self.epoll, &self.pidfd)?;
+        while self.pipes.iter().any(Option::is_some) {
             let left = until.saturating_duration_since(Instant::now());
-            if wait(&[pipe.as_fd()], Some(left))? == [true] {
-                self.read(output)?;
-            }
+            let events = self.wait(Some(left))?;
+            self.read_from(&events, output)?;
             if left.is_zero() {
                 break;
             }
@@ -200,43 +267,78 @@ impl Watched {
         Ok(())
     }
 
+    /// Waits until there is something, or the time is over; says what, in order.
+    fn wait(&self, at_most: Option<Duration>) -> io::Result<Vec<Event>> {
+        let at_most = if self.unread.contains(&true) {
+            Some(Duration::ZERO)
+        } else {
+            at_most
+        };
+        let timeout = at_most
+            .map(Timespec::try_from)
+            .transpose()
+            .map_err(io::Error::other)?;
+        let mut events = Vec::with_capacity(4);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(events)
+    }
+
+    /// Reads once from each pipe that there is something in.
+    fn read_from(
+        &mut self,
+        events: &[Event],
+        output: &mut impl FnMut(Channel, &[u8]),
+    ) -> io::Result<()> {
+        let mut indices: Vec<usize> = (0..2).filter(|index| self.unread[*index]).collect();
+        for event in events {
+            let index = usize::try_from(data(event)).unwrap_or(usize::MAX);
+            if index < self.pipes.len() {
+                // No edge follows the last one, so its end is looked for.
+                let flags = event.flags;
+                self.unread[index] |= flags.contains(EventFlags::HUP);
+                indices.push(index);
+            }
+        }
+        for index in indices {
+            self.read(index, output)?;
+        }
+        Ok(())
+    }
+
     /// Hands on one piece; forgets the pipe at its end.
-    fn read(&mut self, output: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        let Some(file) = &mut self.pipe else {
+    fn read(&mut self, index: usize, output: &mut impl FnMut(Channel, &[u8])) -> io::Result<()> {
+        let Some((channel, file)) = &mut self.pipes[index] else {
             return Ok(());
         };
         match file.read(&mut self.buffer) {
-            Ok(0) => self.pipe = None,
-            Ok(length) => output(&self.buffer[..length]),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                ) => {}
+            Ok(0) => (self.pipes[index], self.unread[index]) = (None, false),
+            Ok(length) => {
+                output(*channel, &self.buffer[..length]);
+                self.unread[index] |= length == self.buffer.len();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unread[index] = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.unread[index] = true,
             Err(error) => return Err(error),
         }
         Ok(())
     }
+
+    /// The pipes that somebody may still write to.
+    fn open(self) -> Vec<(Channel, OwnedFd)> {
+        let pipes = self.pipes.into_iter().flatten();
+        pipes
+            .map(|(channel, pipe)| (channel, pipe.into()))
+            .collect()
+    }
 }
 
-/// Waits until one of them can be read, or the time is over; says which ones.
-fn wait(descriptors: &[BorrowedFd<'_>], at_most: Option<Duration>) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<PollFd<'_>> = descriptors
-        .iter()
-        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
-        .collect();
-    let timeout = at_most
-        .map(Timespec::try_from)
-        .transpose()
-        .map_err(io::Error::other)?;
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(polled
-        .iter()
-        .map(|polled| !polled.revents().is_empty())
-        .collect())
+/// What an event is about: the structure is packed, so its parts are copied.
+fn data(event: &Event) -> u64 {
+    let data = event.data;
+    data.u64()
 }
 
 /// A program that was copied into memory, to be run although its file system is mounted noexec. It is there as long as
@@ -271,8 +373,8 @@ impl InMemory {
     }
 }
 
-/// Starts this very program again, with other arguments, and leaves it alone: it outlives us. It reads `input` from its
-/// standard input and has no output but the system's log.
+/// Starts this very program again, with other arguments, and leaves it alone: it outlives us. It reads the inputs, one or
+/// two, by [`LeftInput`], and has no output but the system's log.
 ///
 /// # Errors
 /// Those of fork(2) and execve(2).
@@ -280,8 +382,15 @@ impl InMemory {
     clippy::disallowed_methods,
     reason = "starts a program, as its whole room does"
 )]
-pub fn leave_behind(arguments: &[&OsStr], input: OwnedFd) -> io::Result<()> {
-    rustix::io::ioctl_fionbio(&input, false)?;
+pub fn leave_behind(
+    arguments: &[&OsStr],
+    inputs: impl IntoIterator<Item = OwnedFd>,
+) -> io::Result<()> {
+    let mut inputs = inputs.into_iter();
+    let mut input = || match inputs.next() {
+        Some(input) => rustix::io::ioctl_fionbio(&input, false).map(|()| Stdio::from(input)),
+        None => Ok(Stdio::null()),
+    };
     // By the link and not by its target, which a package upgrade may have replaced meanwhile.
     Command::new("/proc/self/exe")
         .arg0("gce-guest")
@@ -289,11 +398,31 @@ pub fn leave_behind(arguments: &[&OsStr], input: OwnedFd) -> io::Result<()> {
         .env_clear()
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::from(input))
-        .stdout(Stdio::null())
+        .stdin(input()?)
+        // A process is given three descriptors, and nobody writes here: the second is the second to read from.
+        .stdout(input()?)
         .stderr(Stdio::null())
         .spawn()
         .map(drop)
+}
+
+/// What whoever was left behind reads: the first or the second input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftInput {
+    /// On standard input.
+    First,
+    /// On standard output, which is open for reading.
+    Second,
+}
+
+impl Read for LeftInput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = match self {
+            Self::First => rustix::stdio::stdin(),
+            Self::Second => rustix::stdio::stdout(),
+        };
+        Ok(rustix::io::read(from, buffer)?)
+    }
 }
 
 #[cfg(test)]
@@ -305,6 +434,7 @@ mod tests {
         let environment = [("PATH".into(), SEARCH_PATH.into())];
         let stream = Stream {
             environment: &environment,
+            apart: false,
             timeout,
             grace: Duration::from_millis(300),
             interrupts: None,
@@ -312,7 +442,7 @@ mod tests {
         let mut output = Vec::new();
         let invocation = Invocation::new("sh", ["-c", script]);
         let end = stream
-            .run(&invocation, |bytes| output.extend_from_slice(bytes))
+            .run(&invocation, |_, bytes| output.extend_from_slice(bytes))
             .unwrap();
         (end, String::from_utf8(output).unwrap())
     }
@@ -325,7 +455,7 @@ mod tests {
             None,
         );
         assert!(matches!(end.reason, Ended::Finished(status) if status.code() == Some(7)));
-        assert!(end.open.is_some(), "the child in the background holds it");
+        assert!(!end.open.is_empty(), "the child in the background holds it");
         assert!(started.elapsed() < Duration::from_secs(20));
         let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
         assert_eq!(output, format!("one\ntwo\n{numbers}last\n"));
@@ -334,7 +464,7 @@ mod tests {
     #[test]
     fn what_comes_just_after_the_end_is_not_lost() {
         let (end, output) = run("(sleep 0.2; echo late) & echo last", None);
-        assert!(end.open.is_none(), "everybody has closed it");
+        assert!(end.open.is_empty(), "everybody has closed it");
         assert_eq!(output, "last\nlate\n");
     }
 
@@ -345,7 +475,42 @@ mod tests {
         let (end, output) = run(script, Some(Duration::from_millis(300)));
         assert!(matches!(end.reason, Ended::TimedOut(status) if !status.success()));
         assert_eq!(output, "asked\n");
-        assert!(end.open.is_none(), "nobody of the group is left");
+        assert!(end.open.is_empty(), "nobody of the group is left");
+    }
+
+    #[test]
+    fn streams_apart_are_told_apart_whole_and_in_order() {
+        let environment = [("PATH".into(), SEARCH_PATH.into())];
+        let stream = Stream {
+            environment: &environment,
+            apart: true,
+            timeout: None,
+            grace: Duration::ZERO,
+            interrupts: None,
+        };
+        let script =
+            "echo err >&2; sleep 0.3; echo out; sleep 0.3; exec 2>&-; seq 1 50000; (sleep 30) &";
+        let (mut whole, mut order) = (Vec::new(), Vec::new());
+        let invocation = Invocation::new("sh", ["-c", script]);
+        let end = stream
+            .run(&invocation, |channel, bytes| {
+                if order.last() != Some(&channel) {
+                    order.push(channel);
+                }
+                if channel == Channel::Stdout {
+                    whole.extend_from_slice(bytes);
+                }
+            })
+            .unwrap();
+        assert_eq!(order, [Channel::Stderr, Channel::Stdout]);
+        let numbers: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
+        assert!(String::from_utf8(whole).unwrap() == format!("out\n{numbers}"));
+        let open: Vec<Channel> = end.open.iter().map(|(channel, _)| *channel).collect();
+        assert_eq!(
+            open,
+            [Channel::Stdout],
+            "the child in the background holds it"
+        );
     }
 
     #[test]
@@ -353,12 +518,13 @@ mod tests {
         let copy = InMemory::copy(Path::new("/bin/true")).unwrap();
         let stream = Stream {
             environment: &[],
+            apart: false,
             timeout: None,
             grace: Duration::ZERO,
             interrupts: None,
         };
         let invocation = Invocation::new(copy.path(), std::iter::empty::<OsString>());
-        let end = stream.run(&invocation, |_| {}).unwrap();
+        let end = stream.run(&invocation, |_, _| {}).unwrap();
         assert!(matches!(end.reason, Ended::Finished(status) if status.success()));
     }
 }

@@ -1,0 +1,154 @@
+//! `gce-guest hostname`, and `google_set_hostname`, which the hooks of DHCP clients call.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use log::LevelFilter;
+use serde_json::{Value, json};
+
+use crate::agent::managers::Manager;
+use crate::agent::report::Input;
+use crate::cli::tell;
+use crate::commands::input;
+use crate::config::values::Value as _;
+use crate::hostname::{Observed, Wishes, observe, plan};
+use crate::system::log as sinks;
+use crate::system::root::Root;
+
+/// How long a hook waits for the metadata server: the DHCP client waits for the hook.
+const HOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Arguments of `gce-guest hostname`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status: 0 done, 1 something failed.
+
+The name and the address come from metadata, never from DHCP. Nothing happens
+unless the configuration says so (Hostname.mode).
+
+Examples:
+  gce-guest hostname status          the name here, and the one in metadata
+  gce-guest hostname status --json   the same for programs
+  gce-guest hostname sync            bring it in line now")]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the host name here, what metadata wants, and what is in the way.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make one pass.
+    Sync {
+        /// Accepted for clarity: one pass is what there is.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Runs `gce-guest hostname`.
+///
+/// # Errors
+/// Metadata or the machine cannot be read, or a change cannot be made.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    sinks::start(&sinks::Options::console(LevelFilter::Warn));
+    let input = input::read()?;
+    match arguments.verb {
+        Verb::Status { json } => status(&input, json),
+        Verb::Sync { once: _ } => sync(&input, &mut io::stdout().lock()),
+    }
+}
+
+/// Runs `google_set_hostname`: one pass, in few words, and soon over. What the DHCP server said is in the environment and
+/// is not looked at (spec/core.md SEC 14).
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_hook(debug: bool) -> anyhow::Result<ExitCode> {
+    sinks::start(&sinks::Options::program(debug));
+    sync(&input::read_within(HOOK_DEADLINE)?, &mut io::sink())
+}
+
+/// One pass. It takes no lock: the agent may do the same at the same time, and what both write is the same.
+fn sync(input: &Input, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let report = Manager::Hostname.work()(input);
+    for change in &report.changes {
+        log::info!(target: Manager::Hostname.logger(), "{}", change.what);
+        writeln!(out, "{}", change.what)?;
+    }
+    if report.changes.is_empty() {
+        writeln!(out, "nothing to do")?;
+    }
+    for problem in report.problems.values() {
+        tell(&format!("gce-guest: {problem}"));
+    }
+    let failures: Vec<&str> = report.failures.values().map(String::as_str).collect();
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!("{}", failures.join("; "));
+}
+
+fn status(input: &Input, as_json: bool) -> anyhow::Result<ExitCode> {
+    let wishes = Wishes::new(&input.settings);
+    let observed = observe(&Root::machine())?;
+    let plan = plan(&input.document, &input.settings, &observed);
+    let pending: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+    let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
+    let status = json!({
+        "mode": wishes.mode.render(),
+        "form": wishes.form.render(),
+        "manages_hosts": wishes.hosts,
+        "metadata": input.document.instance.hostname.present(),
+        "name": plan.name.as_ref().map(|(name, _)| name.full()),
+        "source": plan.name.as_ref().map(|(_, source)| source.to_string()),
+        "kernel": observed.kernel,
+        "static": observed.static_name(),
+        "pending": pending,
+        "problems": problems,
+    });
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&mut out, &status, &observed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(out: &mut impl Write, status: &Value, observed: &Observed) -> io::Result<()> {
+    let text = |field: &str| status[field].as_str().unwrap_or("-").to_owned();
+    let rows = [
+        ("mode", format!("{}, {}", text("mode"), text("form"))),
+        ("metadata", text("metadata")),
+        ("kernel", observed.kernel.clone()),
+        ("/etc/hostname", text("static")),
+        (
+            "/etc/hosts",
+            if status["manages_hosts"] == true {
+                "kept"
+            } else {
+                "left alone"
+            }
+            .to_owned(),
+        ),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<14} {value}")?;
+    }
+    let lines = |field: &str| status[field].as_array().cloned().unwrap_or_default();
+    for (word, field) in [("to do", "pending"), ("problem", "problems")] {
+        for line in lines(field) {
+            writeln!(out, "{word:<14} {}", line.as_str().unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}

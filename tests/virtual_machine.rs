@@ -1,0 +1,67 @@
+//! What only a machine with a kernel of its own shows, in one boot of a virtual machine.
+//!
+//! Debian packages: mmdebstrap, qemu-system-x86, cpio, e2fsprogs.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a failure is a panic, and programs are started directly"
+)]
+
+mod support;
+
+use std::time::Instant;
+
+use support::virtual_machine::{VirtualMachine, on_virtual_machine};
+
+#[test]
+fn a_virtual_machine_has_its_hardware_and_its_metadata() {
+    let started = Instant::now();
+    on_virtual_machine(
+        "a_virtual_machine_has_its_hardware_and_its_metadata",
+        |hardware, vm| {
+            hardware.network_card(2);
+            hardware.nvme("local-nvme-ssd-0");
+            hardware.scsi("local-ssd-0", 2);
+            hardware.file("/etc/injected", 0o644, "by the test\n");
+            vm.set("instance/description", "a virtual machine");
+        },
+        |mut machine| {
+            println!("the shell answers after {:?}", started.elapsed());
+            machine.wait_for_boot();
+            println!("up after {:?}", started.elapsed());
+            look_around(&mut machine);
+            machine.power_off();
+            println!("off after {:?}", started.elapsed());
+        },
+    );
+}
+
+fn look_around(machine: &mut VirtualMachine) {
+    assert_eq!(machine.run("cat /etc/injected"), "by the test");
+    assert_eq!(
+        machine.run("gce-guest metadata get instance/description"),
+        "a virtual machine"
+    );
+    assert_eq!(
+        machine.run("cat /sys/class/dmi/id/product_name"),
+        "Google Compute Engine"
+    );
+    let queues = machine.run("ethtool -l eth1");
+    assert!(queues.contains("Combined:\t2"), "{queues}");
+    let disk = "ls /sys/bus/pci/drivers/nvme/0000:*/msi_irqs && cat /sys/block/sda/device/model /sys/block/*/size";
+    let disks = machine.run(disk);
+    assert!(disks.contains("EphemeralDisk"), "{disks}");
+    assert_eq!(disks.matches("786432000").count(), 2, "{disks}");
+    let failed = machine.attempt("echo out; echo err >&2; exit 3");
+    assert_eq!(
+        (
+            failed.status,
+            failed.stdout.as_str(),
+            failed.stderr.as_str()
+        ),
+        (3, "out", "err")
+    );
+}
