@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, config, emulator, hostname, legacy, metadata, sandbox, scripts, r#try,
+    accounts, agent, analyze, config, emulator, history, hostname, image_clean, legacy, metadata,
+    pass, sandbox, scripts, setup, status, r#try,
 };
 use crate::system::log;
 
@@ -32,12 +33,26 @@ struct Cli {
 enum Command {
     /// Keep accounts, SSH keys and forwarded addresses in line with metadata, until told to stop.
     Agent(agent::Arguments),
+    /// Show what the agent would change now, and change nothing.
+    Plan(pass::PlanArguments),
+    /// Make the changes of one pass now, without the agent.
+    Apply(pass::ApplyArguments),
+    /// Show how each part of the agent is and what it changed last.
+    Status(status::Arguments),
+    /// Show what was changed, when, and why.
+    History(history::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
     /// Show the host name and what metadata wants, or bring it in line once.
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
     Explain(accounts::ExplainArguments),
+    /// Set this machine up: host keys, boto, the configuration for other programs.
+    Setup(setup::Arguments),
+    /// Show what the time of the set-up went into.
+    Analyze(analyze::Arguments),
+    /// Take out of this machine what must not be in an image of it.
+    ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
     /// Show, check and change the configuration.
@@ -79,9 +94,16 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
+            Command::Plan(arguments) => conclude(pass::run_plan(&arguments)),
+            Command::Apply(arguments) => conclude(pass::run_apply(&arguments)),
+            Command::Status(arguments) => conclude(status::run(&arguments)),
+            Command::History(arguments) => conclude(history::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
+            Command::Setup(arguments) => conclude(setup::run(&arguments)),
+            Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
+            Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
@@ -99,6 +121,13 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
 /// The exit status of a command; an error is told on standard error.
 pub(crate) fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
+        // Whoever reads our output has had enough of it, as with `| head`.
+        let is_closed = error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        if is_closed {
+            return ExitCode::SUCCESS;
+        }
         tell(&format!("gce-guest: {error:#}"));
         ExitCode::FAILURE
     })

@@ -17,4 +17,5 @@ pub mod oslogin;
 pub mod sandbox;
 mod scene;
 pub mod scripts;
+pub mod setup;
 pub mod system;

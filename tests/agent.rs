@@ -378,7 +378,6 @@ fn the_legacy_names_take_the_legacy_options() {
         }
         for name in [
             "google_clock_skew_daemon",
-            "google_instance_setup",
             "google_set_multiqueue",
             "google_optimize_local_ssd",
         ] {

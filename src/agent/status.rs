@@ -5,13 +5,16 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::history::Entry;
+use super::managers::Manager;
 use super::report::Report;
 use crate::system::files::{self, Attributes};
+use crate::system::locks;
 use crate::system::root::Root;
 
 /// Where the files are.
@@ -151,6 +154,36 @@ pub fn read(root: &Root, manager: &str) -> io::Result<Option<Status>> {
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A manager as it is seen from outside.
+#[derive(Clone, Debug, Serialize)]
+pub struct Seen {
+    /// Whether a process of ours runs it: the one that wrote the status holds the lock.
+    pub running: bool,
+    /// Who else holds its lock.
+    pub held_by: Option<String>,
+    /// What its agent wrote; the last words of one that has ended.
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+/// Looks at a manager from outside.
+///
+/// # Errors
+/// Those of [`read`], and of looking for the lock.
+pub fn look(root: &Root, manager: Manager) -> io::Result<Seen> {
+    let status = read(root, manager.name())?.unwrap_or_else(|| Status {
+        manager: manager.name().to_owned(),
+        ..Status::default()
+    });
+    let holder = locks::holder_of(Path::new(manager.lock()))?;
+    let running = holder.as_ref().and_then(locks::Holder::process) == Some(status.pid);
+    Ok(Seen {
+        running,
+        held_by: holder.filter(|_| !running).map(|holder| holder.to_string()),
+        status,
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::commands::input;
+use crate::commands::{explain as explanation, input};
 use crate::oslogin;
 use crate::system::locks::FileLock;
 use crate::system::{log as sinks, time};
@@ -56,10 +56,12 @@ enum Verb {
 /// Arguments of `gce-guest explain`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status: 0 every link holds, 1 one fails or the machine cannot be read.
+Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
+2 no option has the name.
 
-Example:
-  gce-guest explain user alice")]
+Examples:
+  gce-guest explain user alice
+  gce-guest explain option Accounts.groups")]
 pub struct ExplainArguments {
     #[command(subcommand)]
     what: What,
@@ -70,6 +72,12 @@ enum What {
     /// Why a user is there or not: from the metadata line to the account, with the link that fails.
     User {
         /// The user's name.
+        name: String,
+    },
+    /// What an option is set to, by whom, what it means and what it affects.
+    Option {
+        /// The option, as in Accounts.groups.
+        #[arg(value_name = "SECTION.OPTION")]
         name: String,
     },
 }
@@ -99,7 +107,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Metadata or the machine cannot be read.
 pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
-    let What::User { name } = &arguments.what;
+    let name = match &arguments.what {
+        What::User { name } => name,
+        What::Option { name } => return explanation::option(name),
+    };
     let situation = look(Some(name))?;
     let links = explain(
         name,

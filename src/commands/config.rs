@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::output::counted;
 use crate::cli::tell;
 use crate::config::options::{self, OPTIONS, Status};
 use crate::config::policy::Function;
@@ -233,7 +234,8 @@ fn run_check(check: &Check, root: &Root, output: &mut impl Write) -> anyhow::Res
     if errors + warnings == 0 {
         writeln!(output, "nothing is wrong")?;
     } else {
-        writeln!(output, "{errors} errors, {warnings} warnings")?;
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        writeln!(output, "{errors}, {warnings}")?;
     }
     Ok(match (errors, warnings) {
         (0, 0) => ExitCode::SUCCESS,

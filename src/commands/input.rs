@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::agent::report::Input;
 use crate::config;
+use crate::metadata::question::Query;
 use crate::metadata::{Client, Document, Endpoint};
 use crate::system::root::Root;
 
@@ -27,16 +28,20 @@ pub(super) fn read_within(deadline: Duration) -> anyhow::Result<Input> {
 }
 
 fn read_by(client: &Client) -> anyhow::Result<Input> {
-    let document = client.get_document().context("read metadata")?;
+    let answer = client
+        .get("", &Query::recursive())
+        .context("read metadata")?;
+    let document = answer.document().context("read metadata")?;
     let settings = config::load(&Root::machine(), metadata_config(&document)).settings;
     Ok(Input {
         document: Arc::new(document),
-        etag: "".into(),
+        etag: answer.etag.as_str().into(),
         settings: Arc::new(settings),
     })
 }
 
-fn metadata_config(document: &Document) -> Option<&str> {
+/// The configuration in metadata.
+pub(super) fn metadata_config(document: &Document) -> Option<&str> {
     config::metadata_config(
         document.instance.attributes.present(),
         document.project.attributes.present(),

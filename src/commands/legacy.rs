@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
-use crate::commands::{agent, hostname, scripts};
+use crate::commands::{agent, hostname, scripts, setup};
 use crate::scripts::find::Occasion;
 use crate::system::log;
 
@@ -18,6 +18,8 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// The set-up at boot.
+    Setup,
     /// What the hooks of DHCP clients call.
     SetHostname,
     /// A program whose work comes with a later version.
@@ -32,7 +34,7 @@ pub const NAMES: [(&str, Role); 9] = [
         Role::Agent(&[Manager::Network, Manager::Interfaces, Manager::Hostname]),
     ),
     ("google_clock_skew_daemon", Role::NotYet),
-    ("google_instance_setup", Role::NotYet),
+    ("google_instance_setup", Role::Setup),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
     ("google_set_hostname", Role::SetHostname),
@@ -90,6 +92,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::Setup => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(setup::run_legacy(parsed.debug)),
             Err(error) => refuse(&error),
         },
         Role::SetHostname => match Arguments::try_parse_from(arguments) {

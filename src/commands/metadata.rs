@@ -322,6 +322,7 @@ mod tests {
         let answer = Answer {
             body: b"a\\b\nc\r\n".to_vec(),
             etag: Etag::none(),
+            date: None,
         };
         assert_eq!(line(&answer, Format::Text).unwrap(), b"a\\\\b\\nc\\r\\n\n");
         assert_eq!(shown(&answer, Format::Text).unwrap(), b"a\\b\nc\r\n");

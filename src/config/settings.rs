@@ -237,6 +237,8 @@ pub struct InstanceSetup {
     pub host_key_types: Vec<String>,
     /// `false` skips every step that needs metadata.
     pub network_enabled: bool,
+    /// How long set-up waits for the metadata server, in seconds; 0 is without limit.
+    pub network_timeout: u32,
     /// `false` leaves local SSDs as they are.
     pub optimize_local_ssd: bool,
     /// `false` writes no /etc/boto.cfg.
@@ -253,6 +255,7 @@ impl Default for InstanceSetup {
             host_key_dir: "/etc/ssh".into(),
             host_key_types: ["ecdsa", "ed25519", "rsa"].map(String::from).to_vec(),
             network_enabled: true,
+            network_timeout: 120,
             optimize_local_ssd: true,
             set_boto_config: true,
             set_host_keys: true,

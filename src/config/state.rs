@@ -10,7 +10,7 @@ use std::io;
 use super::Settings;
 use super::ini::Document;
 use super::sources::{FILE_LIMIT, INSTANCE_CONFIGS};
-use crate::system::files::{self, Directory};
+use crate::system::files::{self, Attributes, Directory};
 use crate::system::root::Root;
 
 /// What the file is called where the option names a directory.
@@ -43,6 +43,24 @@ pub fn instance_id(root: &Root, settings: &Settings) -> io::Result<Option<String
     let (document, _) = Document::parse(&legacy);
     let entry = document.entry("Instance", "instance_id");
     Ok(entry.and_then(|entry| id(&entry.raw)))
+}
+
+/// Stores the instance id for which the machine is set up, where it is not stored yet. Returns whether it was written.
+///
+/// # Errors
+/// Those of reading and replacing the file.
+pub fn store_instance_id(root: &Root, settings: &Settings, instance: &str) -> io::Result<bool> {
+    let path = root.path(instance_id_path(root, settings));
+    let present = files::read(&path, FILE_LIMIT)?.unwrap_or_default();
+    if id(&String::from_utf8_lossy(&present)).as_deref() == Some(instance) {
+        return Ok(false);
+    }
+    if let Some(parent) = path.parent() {
+        files::create_directories(parent, 0o755)?;
+    }
+    let text = format!("{instance}\n");
+    files::replace(&path, text.as_bytes(), &Attributes::keep_mode_or(0o644))?;
+    Ok(true)
 }
 
 /// The id in a text. Ids are decimal numbers; `0` and the `None` that one predecessor could write are none.

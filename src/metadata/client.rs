@@ -239,11 +239,12 @@ fn read(
         return Err(MetadataError::TooLarge);
     }
     let etag = header(header::ETAG).map_or_else(Etag::none, Etag::from_text);
+    let date = header(header::DATE).map(String::from);
     let body = response.body_mut().with_config().limit(BODY_LIMIT);
     let body = body
         .read_to_vec()
         .map_err(|error| error::failure(error, address, deadline))?;
-    Ok(Answer { body, etag })
+    Ok(Answer { body, etag, date })
 }
 
 /// What status and headers say. Only success comes back as such.

@@ -136,6 +136,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The version of what was asked for; a server that gives none is asked anew each time.
     pub etag: Etag,
+    /// What time it is for the server, as it wrote it (RFC 9110, 5.6.7); `None` when it did not say.
+    pub date: Option<String>,
 }
 
 impl fmt::Debug for Answer {

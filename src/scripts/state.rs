@@ -117,6 +117,12 @@ impl State {
         })
     }
 
+    /// The file that says for which instance the startup scripts have run with success, once.
+    #[must_use]
+    pub fn once_file() -> String {
+        format!("{KEPT}/{ONCE}")
+    }
+
     /// The instance for which the startup scripts have run with success, once.
     ///
     /// # Errors

@@ -15,6 +15,12 @@ use std::time::Duration;
 use rustix::process::{Gid, Uid};
 use rustix::thread;
 
+/// Whether this process acts as root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// The ids to act with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {

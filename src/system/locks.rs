@@ -53,6 +53,20 @@ pub struct Holder {
     uid: Option<u32>,
 }
 
+impl Holder {
+    /// Its process id, where the kernel tells.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(|(id, _)| *id)
+    }
+
+    /// The name of its program, where the kernel tells; cut to 15 bytes (proc(5)).
+    #[must_use]
+    pub fn program(&self) -> Option<&str> {
+        self.process.as_ref().map(|(_, name)| name.as_str())
+    }
+}
+
 impl std::fmt::Display for Holder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.process {
@@ -111,6 +125,19 @@ impl FileLock {
         Err(failed(io::Error::other(
             "somebody else keeps putting a file there",
         )))
+    }
+}
+
+/// Who holds the lock that a [`FileLock`] takes; `None` when nobody does, or there is no such file. The lock is neither taken
+/// nor touched.
+///
+/// # Errors
+/// Those of lstat(2) but `ENOENT`.
+pub fn holder_of(path: &Path) -> io::Result<Option<Holder>> {
+    match fs::lstat(path) {
+        Ok(status) => Ok(Some(holder(&status)).filter(|holder| holder.process.is_some())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -211,7 +238,11 @@ mod tests {
             told.ends_with(&format!("(process {})", std::process::id())),
             "{told}"
         );
+        let holder = holder_of(&path).unwrap().unwrap();
+        assert_eq!(holder.process(), Some(std::process::id()));
         drop(lock);
+        assert_eq!(holder_of(&path).unwrap(), None);
+        assert_eq!(holder_of(&directory.path().join("none")).unwrap(), None);
         drop(FileLock::try_take(&path).unwrap());
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, LOCK_MODE);
     }

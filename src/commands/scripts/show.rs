@@ -1,11 +1,11 @@
 //! What a person sees of the scripts.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
 use super::is_running;
+use crate::commands::print;
 use crate::config::settings::MetadataScripts;
 use crate::metadata::Document;
 use crate::scripts::cache;
@@ -167,14 +167,4 @@ pub(super) fn log(state: &State, occasion: Occasion) -> anyhow::Result<ExitCode>
     print(&log.unwrap_or_else(|| {
         format!("No {} scripts have run since the boot.\n", occasion.name()).into_bytes()
     }))
-}
-
-fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().write_all(text) {
-        // Whoever reads has had enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        result => result
-            .map(|()| ExitCode::SUCCESS)
-            .context("write to standard output"),
-    }
 }

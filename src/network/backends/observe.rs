@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use super::plan::nics::Nic;
 use super::plan::{COMMAND_RECORD, clients as dhcp, ifcfg, netplan, networkd, networkmanager};
 use super::{Backend, MARK};
-use crate::system::files::{self, setting};
+use crate::system::files;
 use crate::system::netlink::{Address, Link, NetlinkError, Socket};
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
+use crate::system::setting;
 
 /// The most that is read of a file of configuration.
 const LIMIT: u64 = 256 * 1024;

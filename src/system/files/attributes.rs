@@ -1,5 +1,10 @@
 //! What a written file shall be besides its bytes.
 
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{self, Mode};
+
 /// The mode that a written file shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileMode {
@@ -54,4 +59,17 @@ impl Attributes {
         self.label = label;
         self
     }
+}
+
+/// Adds permission bits to those that a path has. Symbolic links are followed, so do it with the credentials of whoever
+/// controls the path.
+///
+/// # Errors
+/// Those of stat(2) and chmod(2).
+pub fn add_to_mode(path: &Path, bits: u32) -> io::Result<()> {
+    let mode = fs::stat(path)?.st_mode & 0o7777;
+    if mode & bits == bits {
+        return Ok(());
+    }
+    Ok(fs::chmod(path, Mode::from_raw_mode(mode | bits))?)
 }

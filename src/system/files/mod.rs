@@ -9,7 +9,7 @@ mod attributes;
 mod growing;
 mod journal;
 mod private;
-pub mod setting;
+mod space;
 mod stamp;
 
 use std::ffi::{OsStr, OsString};
@@ -22,9 +22,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-pub use attributes::{Attributes, FileMode};
+pub use attributes::{Attributes, FileMode, add_to_mode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
+pub use space::{Space, owner_and_mode, space};
 pub use stamp::Stamp;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.
@@ -420,19 +421,6 @@ pub fn create_directories(path: &Path, mode: u32) -> io::Result<Directory> {
 #[must_use]
 pub fn is_link(status: &Stat) -> bool {
     FileType::from_raw_mode(status.st_mode).is_symlink()
-}
-
-/// Adds permission bits to those that a path has. Symbolic links are followed, so do it with the credentials of whoever
-/// controls the path.
-///
-/// # Errors
-/// Those of stat(2) and chmod(2).
-pub fn add_to_mode(path: &Path, bits: u32) -> io::Result<()> {
-    let mode = fs::stat(path)?.st_mode & 0o7777;
-    if mode & bits == bits {
-        return Ok(());
-    }
-    Ok(fs::chmod(path, Mode::from_raw_mode(mode | bits))?)
 }
 
 /// The SELinux context of an open file, where the file system keeps one.

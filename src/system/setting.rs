@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
 
+use super::files;
+
 /// The most that is read of a setting.
 const LIMIT: u64 = 64 * 1024;
 
@@ -30,7 +32,7 @@ pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
 /// Reads a setting of the kernel as text, without white space at its ends; `None` when there is none or it has no value.
 #[must_use]
 pub fn read_setting(path: &Path) -> Option<String> {
-    let bytes = super::read_stream(path, LIMIT).ok()?;
+    let bytes = files::read_stream(path, LIMIT).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     Some(text.trim().to_owned())
 }
@@ -38,7 +40,7 @@ pub fn read_setting(path: &Path) -> Option<String> {
 /// The names in a directory of /proc or /sys, in the order of the bytes; none when there is no such directory.
 #[must_use]
 pub fn names_in(path: &Path) -> Vec<String> {
-    let names = super::Directory::open(path).and_then(|directory| directory.names());
+    let names = files::Directory::open(path).and_then(|directory| directory.names());
     let text = |name: std::ffi::OsString| name.into_string().ok();
     names
         .unwrap_or_default()
