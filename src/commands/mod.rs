@@ -7,6 +7,7 @@ pub mod config;
 pub mod emulator;
 mod explain;
 pub mod history;
+pub mod hooks;
 pub mod hostname;
 pub mod image_clean;
 mod input;

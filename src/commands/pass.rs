@@ -1,5 +1,6 @@
 //! `gce-guest plan` and `gce-guest apply`: one pass of every manager, as it would be, and in fact.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -112,9 +113,14 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     require_root("change the machine")?;
     let managers = chosen(&arguments.only);
-    let _locks = managers
+    // Managers may share a lock.
+    let by_lock: BTreeMap<&str, Manager> = managers
         .iter()
-        .map(|manager| take_place_of_agent(*manager))
+        .map(|manager| (manager.lock(), *manager))
+        .collect();
+    let _locks = by_lock
+        .into_values()
+        .map(take_place_of_agent)
         .collect::<anyhow::Result<Vec<_>>>()?;
     let input = input::read()?;
     let reports = pass(&managers, &input)?;

@@ -117,8 +117,10 @@ pub fn preview(
     if let Some((plan, observed)) = prepare(root, document, settings, &mut memory, now, &mut pass)?
     {
         let changes = plan.steps.iter();
-        pass.changes
-            .extend(changes.map(|step| Change::new(step, &observed, false)));
+        // Which backend it is changes nothing.
+        pass.changes = changes
+            .map(|step| Change::new(step, &observed, false))
+            .collect();
     }
     Ok(pass)
 }
