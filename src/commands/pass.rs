@@ -1,6 +1,6 @@
 //! `gce-guest plan` and `gce-guest apply`: one pass of every manager, as it would be, and in fact.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -114,13 +114,11 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     require_root("change the machine")?;
     let managers = chosen(&arguments.only);
     // Managers may share a lock.
-    let by_lock: BTreeMap<&str, Manager> = managers
+    let mut paths = BTreeSet::new();
+    let _locks = managers
         .iter()
-        .map(|manager| (manager.lock(), *manager))
-        .collect();
-    let _locks = by_lock
-        .into_values()
-        .map(take_place_of_agent)
+        .filter(|manager| paths.insert(manager.lock()))
+        .map(|manager| take_place_of_agent(*manager))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let input = input::read()?;
     let reports = pass(&managers, &input)?;
