@@ -16,11 +16,11 @@ use super::{Backend, MARK};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::network::interfaces;
+use crate::system::files::setting;
 use crate::system::files::{self, Attributes};
 use crate::system::netlink::{Link, NetlinkError, Socket};
 use crate::system::processes;
 use crate::system::root::Root;
-use crate::system::setting;
 
 /// The most that is read of a file that a program has made.
 const LARGEST: u64 = 256 * 1024;

@@ -12,10 +12,10 @@ use super::plan::nics::Nic;
 use super::plan::{COMMAND_RECORD, clients as dhcp, ifcfg, netplan, networkd, networkmanager};
 use super::{Backend, MARK};
 use crate::system::files;
+use crate::system::files::setting;
 use crate::system::netlink::{Address, Link, NetlinkError, Socket};
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
-use crate::system::setting;
 
 /// The most that is read of a file of configuration.
 const LIMIT: u64 = 256 * 1024;
