@@ -107,6 +107,7 @@ fn table(run: &Run) -> String {
 }
 
 fn set_up(keep_host_keys: bool, debug: bool) -> anyhow::Result<Run> {
+    super::require_root("set the machine up")?;
     logging::start(&logging::Options::program(debug));
     let root = Root::machine();
     let _lock = wait_for_lock(&root)?;

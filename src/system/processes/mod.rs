@@ -4,6 +4,7 @@
 
 pub mod background;
 pub mod stream;
+pub mod table;
 
 use std::ffi::OsString;
 use std::fs::File;
