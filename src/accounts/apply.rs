@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
@@ -35,10 +36,7 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
             Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
-    let mut ledger = plan.ledger.clone();
-    let new = plan.users.iter().filter(|user| is_creation(user));
-    ledger.creating.extend(new.map(|user| user.name.clone()));
-    ledger.users.extend(intentions(plan));
+    let mut ledger = intended_ledger(plan);
     let mut postponed = BTreeSet::new();
     if ledger != plan.ledger
         && let Err(error) = record(&ledger)
@@ -47,7 +45,7 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
         // What cannot be recorded is not given. What is to be taken away is not held up by a full disk.
         postponed.extend(ledger.creating.difference(&plan.ledger.creating).cloned());
         postponed.extend(intentions(plan).map(|(name, _)| name));
-        ledger = plan.ledger.clone();
+        ledger = Arc::clone(&plan.ledger);
     }
     let mut creations = Creations::new(plan, settings, &postponed);
     for user in &plan.users {
@@ -59,22 +57,16 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
         }
         if creations.is_lost(&user.name) {
             if !creations.has_leftovers(&user.name) {
-                ledger.creating.remove(&user.name);
+                Arc::make_mut(&mut ledger).creating.remove(&user.name);
             }
             continue;
         }
         match change_user(user, settings, homes, &mut creations, &mut outcome.changes) {
-            Ok(()) => {
-                ledger.creating.remove(&user.name);
-                match user.record {
-                    Some(record) => ledger.users.insert(user.name.clone(), record),
-                    None => ledger.users.remove(&user.name),
-                };
-            }
+            Ok(()) => settle(&mut ledger, user),
             Err(error) => {
                 // A failed creation that left no account is nothing to remember.
                 if matches!(users::user(&user.name), Ok(None)) {
-                    ledger.creating.remove(&user.name);
+                    Arc::make_mut(&mut ledger).creating.remove(&user.name);
                 }
                 outcome.failures.push((user.name.clone(), error));
             }
@@ -86,6 +78,33 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
         outcome.failures.push(("the ledger".into(), error));
     }
     outcome
+}
+
+/// The ledger with what is about to be done: creations that begin, and what accounts gain that are there already.
+fn intended_ledger(plan: &Plan) -> Arc<Ledger> {
+    let mut ledger = Arc::clone(&plan.ledger);
+    let new = plan.users.iter().filter(|user| is_creation(user));
+    let creating: Vec<String> = new.map(|user| user.name.clone()).collect();
+    let gaining: Vec<(String, Record)> = intentions(plan).collect();
+    if !creating.is_empty() || !gaining.is_empty() {
+        let ledger = Arc::make_mut(&mut ledger);
+        ledger.creating.extend(creating);
+        ledger.users.extend(gaining);
+    }
+    ledger
+}
+
+/// Records what is true of a user whose changes were all made. A ledger that says so already is not copied.
+fn settle(ledger: &mut Arc<Ledger>, user: &UserPlan) {
+    if ledger.says(&user.name, user.record.as_ref()) {
+        return;
+    }
+    let ledger = Arc::make_mut(ledger);
+    ledger.creating.remove(&user.name);
+    match user.record {
+        Some(record) => ledger.users.insert(user.name.clone(), record),
+        None => ledger.users.remove(&user.name),
+    };
 }
 
 fn is_creation(user: &UserPlan) -> bool {

@@ -70,6 +70,16 @@ impl DesiredKeys {
             .filter_map(|key| key.expires)
             .min()
     }
+
+    /// The same with no users at all.
+    #[must_use]
+    pub fn without_users(&self) -> Self {
+        Self {
+            users: BTreeMap::new(),
+            problems: self.problems.clone(),
+            complete: self.complete,
+        }
+    }
 }
 
 /// A line that was refused, named without any key material.
@@ -129,6 +139,17 @@ pub fn desired(document: &Document, now: Timestamp) -> DesiredKeys {
         complete: true,
         ..DesiredKeys::default()
     };
+    for (source, text) in sources(document) {
+        match text {
+            Some(text) => read_lines(text, source, now, &mut desired),
+            None => desired.complete = false,
+        }
+    }
+    desired
+}
+
+/// The texts that count, in their order; `None` where metadata does not say whether there is one.
+pub(super) fn sources(document: &Document) -> Vec<(Source, Option<&str>)> {
     let (instance, project) = (&document.instance.attributes, &document.project.attributes);
     let mut sources = vec![
         (Source::InstanceLegacy, instance, "sshKeys"),
@@ -140,20 +161,15 @@ pub fn desired(document: &Document, now: Timestamp) -> DesiredKeys {
             (Source::ProjectLegacy, project, "sshKeys"),
         ]);
     }
-    for (source, attributes, name) in sources {
-        match attributes {
-            Presence::Present(attributes) => {
-                read_lines(
-                    attributes.get(name).map_or("", String::as_str),
-                    source,
-                    now,
-                    &mut desired,
-                );
-            }
-            Presence::Absent | Presence::Malformed(_) => desired.complete = false,
-        }
-    }
-    desired
+    let texts = sources.into_iter();
+    texts
+        .map(|(source, attributes, name)| (source, text_of(attributes, name)))
+        .collect()
+}
+
+fn text_of<'a>(attributes: &'a Presence<Attributes>, name: &str) -> Option<&'a str> {
+    let value = attributes.present()?.get(name);
+    Some(value.map_or("", String::as_str))
 }
 
 /// Whether the instance hides the project's keys: by `block-project-ssh-keys`, or by the legacy `sshKeys`.
@@ -174,30 +190,43 @@ fn read_lines(text: &str, source: Source, now: Timestamp, desired: &mut DesiredK
             continue;
         }
         match read_line(line, source, now) {
-            Ok((user, key)) => {
-                let keys = desired.users.entry(user).or_default();
-                if !keys.iter().any(|present| present.line == key.line) {
-                    keys.push(key);
-                }
-            }
-            Err(reason) => {
-                let user = line
-                    .split_once(':')
-                    .map(|(name, _)| name.trim())
-                    .filter(|name| names::check(name).is_ok());
-                let user = user.map(String::from);
-                desired.problems.push(Problem {
-                    source,
-                    line: index + 1,
-                    user,
-                    reason,
-                });
-            }
+            Ok((user, key)) => add(desired.users.entry(user).or_default(), key),
+            Err(reason) => desired
+                .problems
+                .push(problem(line, source, index + 1, reason)),
         }
     }
 }
 
-fn read_line(line: &str, source: Source, now: Timestamp) -> Result<(String, Key), LineError> {
+/// Adds a key to those of its user, unless it is there.
+pub(super) fn add(keys: &mut Vec<Key>, key: Key) {
+    if !keys.iter().any(|present| present.line == key.line) {
+        keys.push(key);
+    }
+}
+
+/// The report on a line that was refused.
+pub(super) fn problem(text: &str, source: Source, line: usize, reason: LineError) -> Problem {
+    let name = name_of(text).filter(|name| names::check(name).is_ok());
+    Problem {
+        source,
+        line,
+        user: name.map(String::from),
+        reason,
+    }
+}
+
+/// What stands where a line has the user's name.
+pub(super) fn name_of(line: &str) -> Option<&str> {
+    line.split_once(':').map(|(name, _)| name.trim())
+}
+
+/// Reads a line without blanks at its ends.
+pub(super) fn read_line(
+    line: &str,
+    source: Source,
+    now: Timestamp,
+) -> Result<(String, Key), LineError> {
     let (name, key) = line.split_once(':').ok_or(LineError::Incomplete)?;
     let (name, key) = (name.trim(), key.trim());
     names::check(name).map_err(LineError::Name)?;

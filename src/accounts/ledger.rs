@@ -17,6 +17,9 @@ pub const NAMES_FILE: &str = "google_users";
 /// What we know besides the names.
 pub const RECORDS_FILE: &str = "google_users.json";
 
+/// How many users a notice names.
+const NAMED: usize = 20;
+
 /// Where an account came from.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,19 +95,55 @@ impl Ledger {
         (ledger, problems)
     }
 
-    /// What we did to the accounts that are `meant`, those included whose creation was cut short: if they exist, we made
-    /// them.
+    /// What we did to every account, those included whose creation was cut short: if they exist, we made them.
     #[must_use]
-    pub fn records(&self, meant: impl Fn(&str) -> bool) -> BTreeMap<String, Record> {
+    pub fn records(&self) -> BTreeMap<String, Record> {
+        self.records_of(self.users.keys().chain(&self.creating))
+    }
+
+    /// The same for some accounts.
+    #[must_use]
+    pub fn records_of<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+    ) -> BTreeMap<String, Record> {
         let created = Record {
             origin: Origin::Created,
             sudo_given: true,
         };
-        let creating = self.creating.iter().map(|name| (name, &created));
-        let all = creating.chain(&self.users);
-        all.filter(|(name, _)| meant(name))
-            .map(|(name, record)| (name.clone(), *record))
+        let record = |name: &String| {
+            let begun = self.creating.contains(name).then_some(created);
+            self.users.get(name).copied().or(begun)
+        };
+        names
+            .filter_map(|name| Some((name.clone(), record(name)?)))
             .collect()
+    }
+
+    /// What to say where it is another instance's: who the users of the image are, since nobody takes back their keys and
+    /// rights.
+    #[must_use]
+    pub fn notice_of_clone(&self) -> String {
+        let names: Vec<&str> = self.users.keys().map(String::as_str).collect();
+        let (named, more) = names.split_at(names.len().min(NAMED));
+        let more = match more.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let users = match named {
+            [] => "it names nobody".to_owned(),
+            named => format!(
+                "these users of the image stay as they are, with the keys and rights that they have: {}{more}",
+                named.join(", ")
+            ),
+        };
+        format!("the ledger of managed users is another instance's; {users}")
+    }
+
+    /// Whether this is what it says of a user: the record, or that there is none, and no creation that was begun.
+    #[must_use]
+    pub fn says(&self, user: &str, record: Option<&Record>) -> bool {
+        self.users.get(user) == record && !self.creating.contains(user)
     }
 
     /// The predecessors' file.

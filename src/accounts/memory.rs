@@ -23,9 +23,10 @@ use jiff::Timestamp;
 
 use super::apply::Outcome;
 use super::home::Homes;
-use super::keys::{DesiredKeys, Key};
+use super::keys::DesiredKeys;
 use super::observe::{observe, observe_again};
 use super::plan::{Observed, Plan};
+use super::reading::Changed;
 use super::{ledger, location, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
@@ -46,8 +47,8 @@ struct Established {
     stamps: Vec<Stamp>,
     /// The machine, without its users.
     machine: Observed,
-    /// The keys of every user that is in line.
-    in_line: BTreeMap<String, Vec<Key>>,
+    /// The wanted users that are not in line.
+    out_of_line: BTreeSet<String>,
 }
 
 /// What is remembered from pass to pass.
@@ -56,6 +57,8 @@ pub struct Memory {
     established: Option<Established>,
     /// The look of the pass that is under way.
     pending: Option<Pending>,
+    /// Whose keys have changed since the last pass that was learned from.
+    changed: Changed,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,11 @@ struct Pending {
 }
 
 impl Memory {
+    /// Takes in whose keys a new reading of metadata has changed.
+    pub fn note(&mut self, changed: Changed) {
+        self.changed.add(changed);
+    }
+
     /// Reads what the plan needs to know: of all users, or of those only that can need something.
     ///
     /// The second value says what was wrong with the ledger, for the log.
@@ -93,9 +101,14 @@ impl Memory {
                 && established.stamps == stamps
                 && desired.complete
         });
-        let (observed, problems, looked) = match usable {
-            Some(established) => {
-                let names = to_look_at(desired, &established.in_line, &established.machine);
+        let (observed, problems, looked) = match usable.zip(self.changed.users()) {
+            Some((established, changed)) => {
+                let names = to_look_at(
+                    desired,
+                    changed,
+                    &established.out_of_line,
+                    &established.machine,
+                );
                 let observed = observe_again(names, settings, homes, established.machine);
                 (observed, Vec::new(), established.looked)
             }
@@ -119,12 +132,13 @@ impl Memory {
     /// that went wrong is a reason to look at everything then.
     pub fn learn(
         &mut self,
-        desired: DesiredKeys,
+        desired: &DesiredKeys,
         observed: Observed,
         plan: &Plan,
         outcome: &Outcome<'_>,
     ) {
         let pending = self.pending.take();
+        self.changed = Changed::default();
         let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();
         let mut failures = outcome.failures.iter();
         let is_sound = desired.complete && failures.all(|(name, _)| users.contains(name));
@@ -138,7 +152,7 @@ impl Memory {
                 users: BTreeMap::new(),
                 ..observed
             },
-            in_line: in_line(desired, plan, failed),
+            out_of_line: out_of_line(plan, failed),
         });
     }
 
@@ -148,45 +162,25 @@ impl Memory {
     }
 }
 
-/// The users that are in line after a pass in which these failed.
-fn in_line<'a>(
-    desired: DesiredKeys,
-    plan: &'a Plan,
-    failed: impl Iterator<Item = &'a String>,
-) -> BTreeMap<String, Vec<Key>> {
-    let mut users = desired.users;
-    for name in plan.blocked.keys().chain(plan.refused.keys()).chain(failed) {
-        users.remove(name);
-    }
-    users
+/// The users that are not in line after a pass in which these failed.
+fn out_of_line<'a>(plan: &'a Plan, failed: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    let planned = plan.blocked.keys().chain(plan.refused.keys());
+    planned.chain(failed).cloned().collect()
 }
 
-/// The users that can need something: those whose wanted keys are not the ones that are in place, and those to go.
+/// The users that can need something: those whose wanted keys changed since the last pass, which may be to none at all,
+/// and those who were not in line after it.
 fn to_look_at(
     desired: &DesiredKeys,
-    in_line: &BTreeMap<String, Vec<Key>>,
+    changed: &BTreeSet<String>,
+    out_of_line: &BTreeSet<String>,
     machine: &Observed,
 ) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let mut present = in_line.iter().peekable();
-    for (name, keys) in &desired.users {
-        while present.next_if(|(other, _)| *other < name).is_some() {}
-        if present
-            .next_if(|(other, _)| *other == name)
-            .is_none_or(|(_, found)| found != keys)
-        {
-            names.insert(name.clone());
-        }
-    }
-    let mut wanted = desired.users.keys().peekable();
-    for name in machine.ledger.users.keys() {
-        while wanted.next_if(|other| *other < name).is_some() {}
-        if wanted.peek() != Some(&name) {
-            names.insert(name.clone());
-        }
-    }
-    names.extend(machine.ledger.creating.iter().cloned());
-    names
+    let ledger = &machine.ledger;
+    let is_known =
+        |name: &&String| desired.users.contains_key(*name) || ledger.users.contains_key(*name);
+    let known = changed.union(out_of_line).filter(is_known);
+    known.chain(&ledger.creating).cloned().collect()
 }
 
 /// The stamps of everything that a full look reads, but of homes.
@@ -210,8 +204,10 @@ fn stamps(now: i64) -> Vec<Stamp> {
 mod tests {
     use super::*;
     use crate::accounts::authorized_keys;
-    use crate::accounts::keys::Source;
+    use crate::accounts::keys::{Key, Source};
     use crate::accounts::ledger::{Origin, Record};
+    use std::sync::Arc;
+
     use crate::accounts::plan::{Account, KeysFile, UserChange, UserState, plan};
     use proptest::prelude::*;
 
@@ -288,7 +284,9 @@ mod tests {
                     origin: Origin::Created,
                     sudo_given: true,
                 };
-                observed.ledger.users.insert((*name).to_owned(), record);
+                Arc::make_mut(&mut observed.ledger)
+                    .users
+                    .insert((*name).to_owned(), record);
             }
         }
         observed
@@ -317,10 +315,11 @@ mod tests {
         let failing = failing(plan, found);
         for user in &plan.users {
             let fails = failing.contains(&user.name);
+            let ledger = Arc::make_mut(&mut machine.ledger);
             match user.record {
-                Some(record) => drop(machine.ledger.users.insert(user.name.clone(), record)),
+                Some(record) => drop(ledger.users.insert(user.name.clone(), record)),
                 None if fails => {}
-                None => drop(machine.ledger.users.remove(&user.name)),
+                None => drop(ledger.users.remove(&user.name)),
             }
             let made = (true, false, Some(Vec::new()));
             let state = machine
@@ -371,12 +370,14 @@ mod tests {
         ) {
             let settings = settings::Accounts::default();
             let mut found = machine(&users, &recorded);
-            let mut known: Option<BTreeMap<String, Vec<Key>>> = None;
+            let mut known: Option<(DesiredKeys, BTreeSet<String>)> = None;
             for document in &documents {
                 let desired = desired(document);
                 let full = plan(&desired, &settings, &found);
-                if let Some(known) = known {
-                    let names = to_look_at(&desired, &known, &found);
+                if let Some((before, out_of_line)) = known {
+                    let is_other = |name: &&str| before.users.get(*name) != desired.users.get(*name);
+                    let changed = NAMES.iter().copied().filter(is_other).map(String::from).collect();
+                    let names = to_look_at(&desired, &changed, &out_of_line, &found);
                     let mut less = found.clone();
                     less.users.retain(|name, _| names.contains(name));
                     less.partial = true;
@@ -385,7 +386,7 @@ mod tests {
                 }
                 let failing = failing(&full, &found);
                 found = after(&full, &found);
-                known = Some(in_line(desired, &full, failing.iter()));
+                known = Some((desired, out_of_line(&full, failing.iter())));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Accounts and SSH keys: the users that metadata asks for, with their keys and their sudo right, and nobody else's.
 //!
-//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands`, `plan` and `wording` are pure. `observe` reads the machine,
-//! `home` works inside home directories with their owners' credentials, `apply` acts.
+//! `keys`, `names`, `authorized_keys`, `ledger`, `sudoers`, `commands`, `reading`, `plan` and `wording` are pure. `observe`
+//! reads the machine, `home` works inside home directories with their owners' credentials, `apply` acts.
 
 pub mod apply;
 pub mod authorized_keys;
@@ -16,5 +16,6 @@ pub mod memory;
 pub mod names;
 pub mod observe;
 pub mod plan;
+pub mod reading;
 pub mod sudoers;
 pub mod wording;

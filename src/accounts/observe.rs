@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::home::Homes;
 use super::ledger::{self, Ledger};
@@ -67,7 +68,7 @@ pub fn observe<'a>(
         oslogin: false,
         users,
         partial: false,
-        ledger,
+        ledger: Arc::new(ledger),
         ledger_is_recorded,
     };
     Ok((observed, problems))

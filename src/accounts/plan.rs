@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::authorized_keys;
 use super::keys::{DesiredKeys, LineError, Source};
@@ -15,8 +16,8 @@ use crate::config::settings;
 /// The machine as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The ledger, as read.
-    pub ledger: Ledger,
+    /// The ledger, as read. It is shared, since it can be large and hardly ever changes.
+    pub ledger: Arc<Ledger>,
     /// The id of this instance, where metadata says it.
     pub instance_id: Option<String>,
     /// Whether the sudoers group exists.
@@ -43,11 +44,6 @@ impl Observed {
             Some(UserState::Present { account, .. }) => Some(account.clone()),
             _ => None,
         }
-    }
-
-    /// Whether this user was left out because there is nothing to change.
-    fn skips(&self, name: &str) -> bool {
-        self.partial && !self.users.contains_key(name)
     }
 }
 
@@ -147,7 +143,7 @@ pub struct Plan {
     /// Users that will not be brought in line, with the reason: the configuration says so.
     pub refused: BTreeMap<String, String>,
     /// The ledger as it is before any of this; the records of `users` are added as they succeed.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// Whether the files of the ledger say exactly what `ledger` does.
     pub ledger_is_recorded: bool,
     /// Something worth a line in the log, once.
@@ -242,7 +238,7 @@ const AS_GOOD_AS_ROOT: [&str; 12] = [
 #[must_use]
 pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Observed) -> Plan {
     let mut plan = Plan {
-        ledger: observed.ledger.clone(),
+        ledger: Arc::clone(&observed.ledger),
         ..Plan::default()
     };
     if !desired.complete {
@@ -254,15 +250,16 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     if !desired.users.is_empty() {
         plan.machine = machine_changes(settings, observed);
     }
-    let records = plan.ledger.records(|name| !observed.skips(name));
+    let records = if observed.partial {
+        plan.ledger.records_of(observed.users.keys())
+    } else {
+        plan.ledger.records()
+    };
     plan.provide(desired, &records, settings, observed);
     plan.withdraw(desired, &records, settings, observed);
     plan.ledger_is_recorded = observed.ledger_is_recorded && plan.ledger == observed.ledger;
     let ledger = &plan.ledger;
-    let is_recorded = |user: &UserPlan| {
-        ledger.users.get(&user.name) == user.record.as_ref()
-            && !ledger.creating.contains(&user.name)
-    };
+    let is_recorded = |user: &UserPlan| ledger.says(&user.name, user.record.as_ref());
     plan.users
         .retain(|user| !user.changes.is_empty() || !is_recorded(user));
     plan.users
@@ -279,8 +276,17 @@ impl Plan {
         settings: &settings::Accounts,
         observed: &Observed,
     ) {
-        for (name, keys) in &desired.users {
-            if observed.skips(name) || settings.ignore_users.contains(name) {
+        let mut looked_at = observed.users.keys();
+        let mut everybody = desired.users.iter();
+        let wanted = std::iter::from_fn(|| {
+            if observed.partial {
+                looked_at.find_map(|name| desired.users.get_key_value(name))
+            } else {
+                everybody.next()
+            }
+        });
+        for (name, keys) in wanted {
+            if settings.ignore_users.contains(name) {
                 continue;
             }
             if name == "root" && !settings.allow_root {
@@ -348,12 +354,12 @@ impl Plan {
             .as_deref()
             .is_some_and(|written| written != id)
         {
-            let count = self.ledger.users.len();
-            self.notices.push(format!("the ledger of managed users is another instance's; its {count} users stay as they are"));
-            self.ledger.users.clear();
-            self.ledger.creating.clear();
+            self.notices.push(self.ledger.notice_of_clone());
+            self.ledger = Arc::default();
         }
-        self.ledger.instance_id = Some(id.to_owned());
+        if self.ledger.instance_id.as_deref() != Some(id) {
+            Arc::make_mut(&mut self.ledger).instance_id = Some(id.to_owned());
+        }
     }
 }
 
@@ -571,8 +577,7 @@ mod tests {
         origin: Origin,
         sudo_given: bool,
     ) -> Observed {
-        observed
-            .ledger
+        Arc::make_mut(&mut observed.ledger)
             .users
             .insert(name.into(), Record { origin, sudo_given });
         observed
@@ -837,7 +842,7 @@ mod tests {
             Origin::Created,
             true,
         );
-        observed.ledger.instance_id = Some("1".into());
+        Arc::make_mut(&mut observed.ledger).instance_id = Some("1".into());
         observed.instance_id = Some("2".into());
         let plan = plan(&wanted(&[]), &Default::default(), &observed);
         assert!(plan.users.is_empty());
@@ -845,13 +850,28 @@ mod tests {
             (plan.ledger.users.len(), plan.ledger.instance_id.as_deref()),
             (0, Some("2"))
         );
-        assert_eq!(plan.notices.len(), 1);
+        assert_eq!(
+            plan.notices,
+            [
+                "the ledger of managed users is another instance's; these users of the image stay as they are, with the \
+                 keys and rights that they have: a"
+            ]
+        );
+        let ledger = Arc::make_mut(&mut observed.ledger);
+        for number in 0..30 {
+            let record = ledger.users["a"];
+            ledger.users.insert(format!("b{number:02}"), record);
+        }
+        let notice = ledger.notice_of_clone();
+        assert!(notice.ends_with(": a, b00, b01, b02, b03, b04, b05, b06, b07, b08, b09, b10, b11, b12, b13, b14, b15, b16, b17, b18 and 11 more"), "{notice}");
     }
 
     #[test]
     fn an_account_whose_creation_was_cut_short_is_ours() {
         let mut observed = observed(&[("a", present(true, OURS))]);
-        observed.ledger.creating.insert("a".into());
+        Arc::make_mut(&mut observed.ledger)
+            .creating
+            .insert("a".into());
         let plan = plan(&wanted(&[("a", &["k"])]), &Default::default(), &observed);
         assert_eq!(
             plan.users[0].record,

@@ -31,7 +31,7 @@ use self::report::{Input, Report};
 use self::slot::{Slot, Work};
 use self::status::{State, Status};
 use crate::config::{self, Settings};
-use crate::metadata::{Backoff, Client, Document, Update, Watcher, watch};
+use crate::metadata::{Answer, Backoff, Client, Document, Watcher, watch};
 use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
@@ -128,11 +128,9 @@ fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
 fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
     let watcher = Watcher::new(client, watch::Settings::document().logged_as(LOGGER));
     let watch = move || {
-        watcher.run(|update: &Update| {
-            let event = Event::Metadata(
-                Arc::new(update.value.clone()),
-                update.etag.as_str().to_owned(),
-            );
+        let decode = |answer: &Answer| answer.document().map(Arc::new);
+        watcher.run_with(decode, |update| {
+            let event = Event::Metadata(Arc::clone(&update.value), update.etag.as_str().to_owned());
             events.send(event).map_err(|_| "the agent has ended")
         });
     };
@@ -303,10 +301,12 @@ impl Agent {
         let entry = |change| Entry::new(now, manager.name(), etag, change);
         self.recorder
             .changes(report.changes.iter().map(entry).collect());
-        let (name, etag, count) = (manager.name(), etag.unwrap_or("?"), report.changes.len());
-        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        let (name, count) = (manager.name(), report.changes.len());
+        let etag = etag.unwrap_or("?").to_owned();
         let found = report.problems.into_iter().chain(report.failures).collect();
-        self.log_conditions(manager.name(), manager.logger(), found);
+        self.log_conditions(name, manager.logger(), found);
+        // The last word on a pass, after which all of it has been told.
+        debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
         self.log_overdue();
     }
 

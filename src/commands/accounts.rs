@@ -16,11 +16,10 @@ use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Observed, Plan, plan};
-use crate::agent::managers::Manager;
+use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::cli::tell;
 use crate::commands::{explain as explanation, input};
-use crate::oslogin;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -142,7 +141,7 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
     let names = desired.users.keys().chain(also);
     let (mut observed, problems) = observe(names, &input.settings.accounts, instance_id, &homes)
         .context("read the accounts")?;
-    observed.oslogin = oslogin::is_active(&input.document);
+    observed.oslogin = managers::oslogin_is_active(&input);
     for problem in problems {
         tell(&format!("gce-guest: {problem}"));
     }

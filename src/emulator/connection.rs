@@ -36,7 +36,7 @@ impl Asked {
         }
     }
 
-    pub(crate) fn bytes(self, response: &Response) -> Arc<[u8]> {
+    pub(crate) fn bytes(self, response: &Response) -> Arc<Vec<u8>> {
         response.bytes(self.closing, self.head_only).into()
     }
 }
@@ -62,7 +62,7 @@ enum State {
 
 #[derive(Debug)]
 struct Output {
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     sent: usize,
     after: After,
     /// When the next byte may go out, and how long after it the one after that.
@@ -195,7 +195,7 @@ impl Connection {
                 }
                 Parsed::Partial { .. } if self.ended => Next::Closed,
                 Parsed::Partial { expects: true } if !*told_to_go_on => {
-                    let bytes = b"HTTP/1.1 100 Continue\r\n\r\n".as_slice().into();
+                    let bytes = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec().into();
                     self.write(bytes, After::GoOn, None);
                     Next::Again
                 }
@@ -262,7 +262,7 @@ impl Connection {
         Next::Again
     }
 
-    fn write(&mut self, bytes: Arc<[u8]>, after: After, pace: Option<(Instant, Duration)>) {
+    fn write(&mut self, bytes: Arc<Vec<u8>>, after: After, pace: Option<(Instant, Duration)>) {
         self.state = State::Writing(Output {
             bytes,
             sent: 0,
@@ -316,7 +316,7 @@ impl Connection {
     }
 
     /// Answers the hanging GET that it holds.
-    pub(crate) fn answer_held(&mut self, bytes: Arc<[u8]>) {
+    pub(crate) fn answer_held(&mut self, bytes: Arc<Vec<u8>>) {
         if let State::Holding { asked, .. } = &self.state {
             let after = if asked.closing {
                 After::Close

@@ -250,6 +250,7 @@ impl Response {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         if !head_only {
+            bytes.reserve_exact(self.body.len());
             bytes.extend_from_slice(&self.body);
         }
         bytes

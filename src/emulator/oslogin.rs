@@ -1,4 +1,4 @@
-//! The OS Login endpoints: users, groups, authorize. Pure.
+//! The OS Login endpoints: users, groups, authorize, certificates. Pure.
 //!
 //! The file says who there is:
 //!
@@ -8,7 +8,8 @@
 //!              "posixAccounts": [{"username": "alice_example_com", "uid": 1001, "gid": 1001,
 //!                                 "homeDirectory": "/home/alice_example_com", "shell": "/bin/bash", "primary": true}],
 //!              "sshPublicKeys": {"fingerprint": {"key": "ssh-ed25519 AAAA... alice"}}}],
-//!   "groups": [{"name": "developers", "gid": 2001, "members": ["alice_example_com"]}]}}
+//!   "groups": [{"name": "developers", "gid": 2001, "members": ["alice_example_com"]}],
+//!   "trustedCertificateAuthorities": [{"publicKey": "ssh-ed25519 AAAA..."}]}}
 //! ```
 //!
 //! `policies` and `members` are ours; everything else goes out as it is. The requests are those of the tools in Debian's
@@ -29,6 +30,7 @@ pub fn answer(tree: &Value, endpoint: &str, request: &Request) -> Option<Respons
         "users" => Some(directory.users(request)),
         "groups" => Some(directory.groups(request)),
         "authorize" => Some(directory.authorize(request)),
+        "certificates" => Some(directory.certificates()),
         _ => None,
     }
 }
@@ -111,6 +113,14 @@ impl<'a> Directory<'a> {
             let name = account.get("username");
             members.is_some_and(|members| members.iter().any(|member| Some(member) == name))
         })
+    }
+
+    /// The authorities whose certificates count; none without a word of the file's.
+    fn certificates(&self) -> Response {
+        let name = "trustedCertificateAuthorities";
+        let listed = self.0.and_then(|oslogin| oslogin.get(name));
+        let listed = listed.cloned().unwrap_or_else(|| json!([]));
+        Response::json(json!({ name: listed }).to_string())
     }
 
     fn authorize(&self, request: &Request) -> Response {

@@ -214,18 +214,17 @@ fn show(store: &Store, names: &[String], form: Form) -> Response {
     let Some(node) = store.node(names) else {
         return Response::error(404, "the key has gone");
     };
+    let is_listing = node.is_directory() && !form.recursive;
+    if form.json && !is_listing {
+        return match store.json(names) {
+            Some((json, etag)) => Response::json(json).with_etag(Some(etag)),
+            None => Response::error(404, "the key has gone"),
+        };
+    }
     let response = if !node.is_directory() {
-        if form.json {
-            Response::json(node.value.to_string())
-        } else {
-            Response::text(node.text())
-        }
+        Response::text(node.text())
     } else if form.recursive {
-        if form.json {
-            Response::json(node.value.to_string())
-        } else {
-            Response::text(node.recursive_text())
-        }
+        Response::text(node.recursive_text())
     } else {
         let entries = listing(node, names);
         if form.json {

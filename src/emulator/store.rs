@@ -1,5 +1,6 @@
 //! The store: the tree that the servers show, and its versions. Pure: no HTTP, no files, no clock.
 
+use std::cell::OnceCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
@@ -20,6 +21,27 @@ pub struct Store {
     tree: Value,
     /// As the server shows it.
     view: Value,
+    /// The whole of that as it goes out, once somebody has asked: every agent waits for it, and it can be large.
+    whole: OnceCell<Written>,
+}
+
+/// A value as it goes out.
+#[derive(Clone, Debug)]
+struct Written {
+    json: String,
+    etag: String,
+}
+
+impl Written {
+    fn of(value: &Value) -> Self {
+        let json = value.to_string();
+        let mut hasher = DefaultHasher::new();
+        json.hash(&mut hasher);
+        Self {
+            etag: format!("{:016x}", hasher.finish()),
+            json,
+        }
+    }
 }
 
 /// What is wrong with the text of a tree.
@@ -52,8 +74,11 @@ impl Store {
         if !tree.is_object() {
             return Err(StoreError::NotAnObject);
         }
-        let view = view(&tree);
-        Ok(Self { tree, view })
+        Ok(Self {
+            view: view(&tree),
+            tree,
+            whole: OnceCell::new(),
+        })
     }
 
     /// A small VM with one network interface, one service account and no users: for tests and for a first try.
@@ -95,7 +120,25 @@ impl Store {
     /// The version of what is at a path: the same for the same content, another one for another; `None` for nothing.
     #[must_use]
     pub fn etag(&self, path: &[String]) -> Option<String> {
-        self.node(path).map(|node| etag(node.value))
+        if path.is_empty() {
+            return Some(self.whole().etag.clone());
+        }
+        self.node(path).map(|node| Written::of(node.value).etag)
+    }
+
+    /// What is at a path with all that is below it, as JSON, and its version; `None` for nothing.
+    #[must_use]
+    pub fn json(&self, path: &[String]) -> Option<(String, String)> {
+        if path.is_empty() {
+            let whole = self.whole();
+            return Some((whole.json.clone(), whole.etag.clone()));
+        }
+        let written = Written::of(self.node(path)?.value);
+        Some((written.json, written.etag))
+    }
+
+    fn whole(&self) -> &Written {
+        self.whole.get_or_init(|| Written::of(&self.view))
     }
 
     /// Puts a value at a path such as `instance/attributes/ssh-keys`.
@@ -118,6 +161,7 @@ impl Store {
     pub fn remove(&mut self, path: &str) -> bool {
         let removed = tree::remove(&mut self.tree, &names(path));
         self.view = view(&self.tree);
+        self.whole.take();
         removed
     }
 
@@ -168,13 +212,6 @@ fn place(path: &str) -> Result<Vec<String>, String> {
         return Err(format!("the path has more than {DEPTH_LIMIT} names"));
     }
     Ok(names)
-}
-
-/// The version of a value.
-fn etag(value: &Value) -> String {
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
 }
 
 /// The tree as the real server shows it: without our additions, with what is always there.

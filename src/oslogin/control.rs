@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Pass;
 use super::plan::{Action, Observed, Wanted, plan, wanted};
 use crate::metadata::Document;
 use crate::metadata::backoff::Backoff;
@@ -20,34 +21,28 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What is remembered between passes: when the cache was filled, and when a failed call may be tried again.
 #[derive(Debug, Default)]
-pub struct Control {
+pub(super) struct Control {
     refreshed: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
     problem: Option<String>,
 }
 
-/// What came of a pass.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Pass {
-    /// Whether OS Login is in charge of log-ins now.
-    pub active: bool,
-    /// What was changed, in words.
-    pub changes: Vec<String>,
-    /// What stands in the way, with what to do.
-    pub problem: Option<String>,
-    /// Whether another try is worth while, and after which time.
-    pub again_in: Option<Duration>,
-}
-
 impl Control {
     /// Brings OS Login in line with metadata.
-    pub fn reconcile(&mut self, document: &Document) -> Pass {
+    pub(super) fn reconcile(&mut self, document: &Document) -> Pass {
         let wanted = wanted(document);
         let found = match observe(wanted) {
             Ok(found) => found,
             Err(error) => return unasked(&error),
         };
+        if super::is_half(document) {
+            // Half an answer switches nothing.
+            return Pass {
+                active: matches!(found, Observed::Active { .. }),
+                ..Pass::default()
+            };
+        }
         let mut pass = Pass {
             active: is_in_charge(wanted, found),
             problem: missing(wanted, found),
@@ -119,20 +114,23 @@ impl Control {
     }
 }
 
+/// Whether the program is there.
+pub(super) fn is_installed() -> bool {
+    processes::find(CONTROL).is_some()
+}
+
 fn is_in_charge(wanted: Wanted, found: Observed) -> bool {
     wanted != Wanted::Off && matches!(found, Observed::Active { .. })
 }
 
 /// Whether OS Login is wanted and in charge of log-ins. Changes nothing.
-#[must_use]
-pub fn is_active(document: &Document) -> bool {
+pub(super) fn is_active(document: &Document) -> bool {
     let wanted = wanted(document);
     observe(wanted).is_ok_and(|found| is_in_charge(wanted, found))
 }
 
 /// What a pass would do now, and whether OS Login would be in charge after it. Changes nothing.
-#[must_use]
-pub fn preview(document: &Document) -> Pass {
+pub(super) fn preview(document: &Document) -> Pass {
     let wanted = wanted(document);
     let found = match observe(wanted) {
         Ok(found) => found,
@@ -180,7 +178,7 @@ fn missing(wanted: Wanted, found: Observed) -> Option<String> {
 
 /// Asks the control program; about two factors only where that matters.
 fn observe(wanted: Wanted) -> Result<Observed, ProcessError> {
-    if processes::find(CONTROL).is_none() {
+    if !is_installed() {
         return Ok(Observed::NotInstalled);
     }
     let status = |two_factor: &[&str]| {

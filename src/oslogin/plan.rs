@@ -10,7 +10,7 @@ const CACHE_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// What metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// Not to be used.
     Off,
     /// To be used, perhaps with two factors.
@@ -22,8 +22,8 @@ pub enum Wanted {
 
 /// Reads what metadata asks for: the instance's word, else the project's.
 #[must_use]
-pub fn wanted(document: &Document) -> Wanted {
-    if effective_boolean(document, "enable-oslogin") == Some(true) {
+pub(super) fn wanted(document: &Document) -> Wanted {
+    if super::is_wanted(document) {
         Wanted::On {
             two_factor: effective_boolean(document, "enable-oslogin-2fa") == Some(true),
         }
@@ -34,7 +34,7 @@ pub fn wanted(document: &Document) -> Wanted {
 
 /// The machine as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Observed {
+pub(super) enum Observed {
     /// The control program is not there.
     NotInstalled,
     /// It says that its pieces are not all configured, or the cache of users is missing.
@@ -48,7 +48,7 @@ pub enum Observed {
 
 /// A call of one of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(super) enum Action {
     /// `activate`.
     Activate {
         /// With `--twofactor`.
@@ -64,7 +64,7 @@ pub enum Action {
 
 /// What to do, each only after the one before it succeeded. `refreshed` is the age of the cache that we filled ourselves.
 #[must_use]
-pub fn plan(wanted: Wanted, observed: Observed, refreshed: Option<Duration>) -> Vec<Action> {
+pub(super) fn plan(wanted: Wanted, observed: Observed, refreshed: Option<Duration>) -> Vec<Action> {
     let fresh = refreshed.is_some_and(|age| age < CACHE_LIFETIME);
     match (wanted, observed) {
         (_, Observed::NotInstalled) | (Wanted::Off, Observed::Inactive) => Vec::new(),

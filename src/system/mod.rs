@@ -22,6 +22,7 @@ pub mod power;
 pub mod processes;
 pub mod root;
 pub mod selinux;
+pub mod services;
 pub mod signals;
 pub mod time;
 pub mod users;

@@ -5,6 +5,7 @@
 //! `google-compute-engine-oslogin`, and what they need. Inside a sandbox the unpacked packages are laid over its root.
 //!
 //! Needed on the machine: `python3` with `venv`, `apt-get` (Debian 12), and the registries once.
+#![allow(dead_code, reason = "each test file uses its part of what is here")]
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

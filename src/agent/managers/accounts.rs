@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::accounts::apply::{Outcome, apply};
 use crate::accounts::home::Homes;
@@ -11,19 +12,22 @@ use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::memory::Memory;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{KeysFile, Observed, Plan, UserChange, UserState, plan};
+use crate::accounts::reading::Reading;
 use crate::accounts::wording::{Detail, Step, Tense};
 use crate::accounts::{ledger, names};
 use crate::agent::report::{Change, Input, Report};
 use crate::config::policy::Function;
 use crate::config::settings;
-use crate::oslogin::{self, Control, Pass};
+use crate::metadata::{Client, Endpoint, Query};
+use crate::oslogin::{self, OsLogin, Pass, Request};
 use crate::system::time;
 
 /// What is remembered between passes.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    oslogin: Control,
+    oslogin: OsLogin,
     homes: Homes,
+    reading: Reading,
     memory: Memory,
 }
 
@@ -36,15 +40,18 @@ impl Accounts {
         let settings = &input.settings.accounts;
         let now = time::now();
         let oslogin = if input.settings.policy.allows(Function::OsLogin) {
-            self.oslogin.reconcile(&input.document)
+            self.oslogin.reconcile(&request(input))
         } else {
             Pass::default()
         };
         self.homes.refresh();
-        let desired = desired_with(&oslogin, input, now);
+        let changed = self.reading.read(&input.document, now);
+        self.memory.note(changed);
+        let nobody = oslogin.active.then(|| self.reading.keys().without_users());
+        let desired = nobody.as_ref().unwrap_or(self.reading.keys());
         let instance_id = input.document.instance.id.present().cloned();
         let (mut observed, ledger_problems) = match self.memory.observe(
-            &desired,
+            desired,
             settings,
             instance_id,
             &self.homes,
@@ -55,14 +62,14 @@ impl Accounts {
             Err(error) => return unreadable(&error),
         };
         observed.oslogin = oslogin.active;
-        let plan = plan(&desired, settings, &observed);
+        let plan = plan(desired, settings, &observed);
         let outcome = apply(&plan, settings, &self.homes);
         let mut report = Report {
-            again_in: [until_expiry(&desired, now), oslogin.again_in]
+            again_in: [until_expiry(desired, now), oslogin.again_in]
                 .into_iter()
                 .flatten()
                 .min(),
-            ..report_of(&oslogin, &desired, ledger_problems)
+            ..report_of(&oslogin, desired, ledger_problems)
         };
         let made =
             |step: &Step<'_>| change(step, Tense::Made, &observed, settings, Detail::Fingerprints);
@@ -84,7 +91,7 @@ pub(super) fn preview(input: &Input) -> Report {
     }
     let settings = &input.settings.accounts;
     let oslogin = if input.settings.policy.allows(Function::OsLogin) {
-        oslogin::preview(&input.document)
+        oslogin::preview(&request(input))
     } else {
         Pass::default()
     };
@@ -144,11 +151,42 @@ fn preview_plan(
 
 /// What metadata wants, and nobody once OS Login is in charge: users come from there then.
 fn desired_with(oslogin: &Pass, input: &Input, now: Timestamp) -> DesiredKeys {
-    let mut desired = desired(&input.document, now);
+    let desired = desired(&input.document, now);
     if oslogin.active {
-        desired.users.clear();
+        return desired.without_users();
     }
     desired
+}
+
+/// What OS Login is judged by.
+fn request(input: &Input) -> Request<'_> {
+    Request {
+        document: &input.document,
+        settings: &input.settings.os_login,
+        authorities: &authorities,
+    }
+}
+
+/// Whether OS Login is wanted and in charge of log-ins.
+pub(super) fn oslogin_is_active(input: &Input) -> bool {
+    input.settings.policy.allows(Function::OsLogin) && oslogin::is_active(&request(input))
+}
+
+/// The keys of the authorities whose certificates OS Login takes, one to a line (spec/beyond.md 6.4).
+fn authorities() -> Result<String, String> {
+    let client = Client::new(Endpoint::compute_engine());
+    let answer = client.get("oslogin/certificates", &Query::text());
+    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = answer.json().map_err(|error| error.to_string())?;
+    let listed = answer.get("trustedCertificateAuthorities");
+    let listed = listed.and_then(Value::as_array).into_iter().flatten();
+    let key =
+        |authority: &Value| Some(authority.get("publicKey")?.as_str()?.trim().to_owned() + "\n");
+    let keys: String = listed.filter_map(key).collect();
+    if keys.is_empty() {
+        return Err("the metadata server names none".into());
+    }
+    Ok(keys)
 }
 
 fn unreadable(error: &std::io::Error) -> Report {

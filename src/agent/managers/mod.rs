@@ -95,3 +95,9 @@ impl Manager {
         }
     }
 }
+
+/// Whether OS Login is wanted and in charge of log-ins, as the manager of accounts sees it. Changes nothing.
+#[must_use]
+pub fn oslogin_is_active(input: &Input) -> bool {
+    accounts::oslogin_is_active(input)
+}

@@ -1,0 +1,96 @@
+//! Reading the machine as far as OS Login is concerned. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::plan::{File, Observed, Package};
+use crate::system::files::{self, Directory};
+use crate::system::processes;
+
+/// The largest file that is read, in bytes.
+const SIZE_LIMIT: u64 = 1024 * 1024;
+/// Where libraries are, apart from directories below them for one kind of processor.
+const LIBRARIES: [&str; 6] = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+/// The directories into which the package writes: who may use sudo, and who has logged in.
+pub(super) const DIRECTORIES: [&str; 2] = ["/var/google-sudoers.d", "/var/google-users.d"];
+/// Present from the first changed file until every service knows.
+pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
+
+/// Reads what the plan needs to know.
+///
+/// # Errors
+/// A file is there and cannot be read, with its path.
+pub(super) fn observe() -> io::Result<Observed> {
+    let (mut found, mut vendor) = (BTreeMap::new(), BTreeMap::new());
+    for file in File::ALL {
+        if let Some(bytes) = read(file.path())? {
+            found.insert(file, bytes);
+        } else if let Some(path) = file.vendor_path()
+            && let Some(bytes) = read(path)?
+        {
+            vendor.insert(file, bytes);
+        }
+    }
+    let is_directory = |path: &str| Path::new(path).is_dir();
+    Ok(Observed {
+        package: package(),
+        files: found,
+        vendor,
+        has_sudoers_directory: is_directory("/etc/sudoers.d"),
+        has_directories: DIRECTORIES.into_iter().all(is_directory),
+        reload_pending: Path::new(PENDING).exists(),
+    })
+}
+
+/// A file; nothing where there is none. The trusted authorities of a predecessor are a named pipe, which counts as none.
+fn read(path: &str) -> io::Result<Option<Vec<u8>>> {
+    match files::read(Path::new(path), SIZE_LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        result => {
+            result.map_err(|error| io::Error::new(error.kind(), format!("read {path}: {error}")))
+        }
+    }
+}
+
+fn package() -> Package {
+    let directories = library_directories();
+    let has = |name: &str| {
+        directories
+            .iter()
+            .any(|directory| directory.join(name).is_file())
+    };
+    let program = |name: &str| {
+        let paths = ["/usr/bin", "/usr/local/bin"].map(|directory| format!("{directory}/{name}"));
+        paths
+            .into_iter()
+            .find(|path| processes::find(path).is_some())
+    };
+    Package {
+        nss: has("libnss_oslogin.so.2"),
+        pam_login: has("security/pam_oslogin_login.so"),
+        pam_admin: has("security/pam_oslogin_admin.so"),
+        keys_command: program("google_authorized_keys"),
+        security_keys_command: program("google_authorized_keys_sk"),
+        principals_command: program("google_authorized_principals"),
+    }
+}
+
+/// The directories of libraries, with those of Debian for one kind of processor, `x86_64-linux-gnu` say.
+fn library_directories() -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = LIBRARIES.iter().map(PathBuf::from).collect();
+    for parent in LIBRARIES {
+        let names = Directory::open(Path::new(parent)).and_then(|directory| directory.names());
+        let names = names.unwrap_or_default().into_iter();
+        let kinds = names.filter(|name| name.to_string_lossy().contains("-linux-"));
+        directories.extend(kinds.map(|name| Path::new(parent).join(name)));
+    }
+    directories
+}
