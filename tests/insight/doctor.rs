@@ -84,7 +84,7 @@ fn what_is_wrong_with_the_machine_is_found() {
                 || {
                     drop(run([
                         "mount", "-t", "tmpfs", "-o", options, "none", "/var/log",
-                    ]))
+                    ]));
                 },
                 || drop(run(["umount", "/var/log"])),
             );
@@ -300,7 +300,7 @@ fn what_is_wrong_with_metadata_and_the_agent_is_found() {
         finds(
             "metadata",
             &["it is not the metadata server's", "something else answers"],
-            || drop(vm.live.inject(Fault::always(Kind::NoFlavor))),
+            || vm.live.inject(Fault::always(Kind::NoFlavor)),
             || vm.live.set_faults(Vec::new()),
         );
         finds(
