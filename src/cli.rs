@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, analyze, config, doctor, emulator, history, hostname, image_clean, legacy,
-    metadata, pass, sandbox, scripts, setup, status, r#try,
+    accounts, agent, analyze, config, doctor, emulator, history, hooks, hostname, image_clean,
+    legacy, metadata, pass, sandbox, scripts, setup, status, r#try,
 };
 use crate::system::log;
 
@@ -57,6 +57,8 @@ enum Command {
     ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Show and run the programs that are started when something happens.
+    Hooks(hooks::Arguments),
     /// Show, check and change the configuration.
     Config(config::Arguments),
     /// Ask the metadata server, watch it, write guest attributes.
@@ -108,6 +110,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
             Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
             Command::Emulator(arguments) => conclude(emulator::run(&arguments)),

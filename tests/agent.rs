@@ -276,6 +276,107 @@ fn the_service_manager_hears_of_readiness_and_of_the_end() {
 }
 
 #[test]
+fn the_service_manager_hears_that_the_loop_is_alive_how_things_are_and_of_reloads() {
+    in_sandbox(
+        "the_service_manager_hears_that_the_loop_is_alive_how_things_are_and_of_reloads",
+        || {
+            let vm = Vm::new();
+            let socket = UnixDatagram::bind("/run/notify").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let hear_until = |wanted: &str| {
+                let mut heard = Vec::new();
+                while heard
+                    .last()
+                    .is_none_or(|last: &String| !last.starts_with(wanted))
+                {
+                    let mut buffer = [0; 1024];
+                    let length = socket.recv(&mut buffer).unwrap();
+                    heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                }
+                heard
+            };
+            let mut command = std::process::Command::new(PROGRAM);
+            command
+                .arg("agent")
+                .env("NOTIFY_SOCKET", "/run/notify")
+                .env("WATCHDOG_USEC", "200000");
+            let agent = Daemon::start_command("agent", &mut command);
+            hear_until("READY=1");
+            hear_until("STATUS=accounts: ok;");
+            // Also when nothing happens.
+            for _ in 0..5 {
+                hear_until("WATCHDOG=1");
+            }
+            vm.set_keys(&[entry("alice"), "no key".into()]);
+            hear_until("STATUS=accounts: ok but for 1 problem;");
+            let configuration = "[Daemons]\naccounts_daemon = false\n";
+            std::fs::write("/etc/default/instance_configs.cfg", configuration).unwrap();
+            agent.signal("HUP");
+            let reloading = hear_until("RELOADING=1\nMONOTONIC_USEC=");
+            let (_, at) = reloading.last().unwrap().rsplit_once('=').unwrap();
+            let uptime = contents("/proc/uptime");
+            let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+            assert!(
+                (at.parse::<f64>().unwrap() / 1e6 - uptime).abs() < 60.0,
+                "{at} {uptime}"
+            );
+            hear_until("READY=1");
+            vm.set_keys(&[entry("alice"), entry("bob")]);
+            // The network still follows, the accounts no longer do.
+            let addresses = serde_json::json!(["203.0.113.10"]);
+            vm.set("instance/networkInterfaces/0/forwardedIps", addresses);
+            poll_until(PATIENCE, "the route is there", || {
+                !text_of(["ip", "route", "show", "table", "local", "proto", "66"]).is_empty()
+            });
+            assert_eq!(passwd("bob"), "", "the configuration was read again");
+        },
+    );
+}
+
+#[test]
+fn a_stop_at_any_moment_is_quick_and_leaves_nothing_half_done() {
+    in_sandbox(
+        "a_stop_at_any_moment_is_quick_and_leaves_nothing_half_done",
+        || {
+            let vm = Vm::new();
+            let mut users: Vec<String> = Vec::new();
+            for delay in [0, 5, 15, 30, 60, 120, 250, 500] {
+                let new = (0..12).map(|number| entry(&format!("u{delay}x{number}")));
+                users.extend(new);
+                vm.set_keys(&users);
+                let mut agent = Daemon::start("agent", [PROGRAM, "agent"]);
+                poll_until(PATIENCE, "it handles signals", || {
+                    agent.said().contains("watches metadata")
+                });
+                std::thread::sleep(Duration::from_millis(delay));
+                let asked = Instant::now();
+                agent.signal("TERM");
+                assert!(agent.wait(PATIENCE).success());
+                println!(
+                    "stopped {:?} after SIGTERM, {delay} ms after its start",
+                    asked.elapsed()
+                );
+                for lock in ["google_accounts.lock", "google_networking.lock"] {
+                    run(["flock", "-n", &format!("/var/lock/{lock}"), "true"]);
+                }
+            }
+            let agent = vm.agent();
+            vm.settled(&agent);
+            for user in &users {
+                let name = user.split(':').next().unwrap();
+                assert!(passwd(name).starts_with(name), "{name}");
+                let keys = contents(&format!("/home/{name}/.ssh/authorized_keys"));
+                assert!(keys.contains(support::vm::KEY), "{name}: {keys}");
+            }
+            run(["pwck", "-rq"]);
+            run(["grpck", "-rq"]);
+            let leftovers = "find /etc /home /var /run -name '*.gce-guest-*'";
+            assert_eq!(text_of(["sh", "-c", leftovers]), "");
+        },
+    );
+}
+
+#[test]
 fn forwarded_addresses_are_routed_and_come_back_when_they_are_lost() {
     in_sandbox(
         "forwarded_addresses_are_routed_and_come_back_when_they_are_lost",

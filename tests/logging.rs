@@ -114,7 +114,7 @@ fn a_log_that_nobody_reads_holds_no_agent_up() {
         vm.set_keys(&users);
         let mut agent = Daemon::start("agent", [PROGRAM, "agent"]);
         poll_until(PATIENCE, "all users are there", || {
-            !passwd("u299").is_empty()
+            !passwd("u39").is_empty()
         });
         vm.set_keys(&[entry("last")]);
         poll_until(PATIENCE, "and the next change", || {
@@ -290,6 +290,7 @@ fn the_journal_gets_fields_and_a_restart_of_it_loses_nothing() {
             });
             look_at_the_scripts(&machine);
             look_at_the_agent(&machine);
+            look_at_the_watchdog(&machine);
         },
     );
 }
@@ -409,6 +410,25 @@ fn look_at_the_agent(machine: &Machine) {
     assert!(large["MESSAGE"].as_str().unwrap().len() > 100, "{large}");
     machine.attempt(["systemctl", "stop", "agent"]);
     told("INFO Stopped.");
+}
+
+/// With a real service manager: it hears that the loop is alive, and ends a process that is not.
+fn look_at_the_watchdog(machine: &Machine) {
+    let words = "systemd-run --unit=watched --property=Type=notify --property=WatchdogSec=6 /usr/bin/gce-guest agent";
+    assert!(machine.attempt(words.split(' ')).status.success());
+    let show = |property: &str| {
+        let property = format!("--property={property}");
+        machine.text(["systemctl", "show", "--value", &property, "watched"])
+    };
+    poll_until(PATIENCE, "how things are", || {
+        show("StatusText").contains("accounts: ok")
+    });
+    let before = show("WatchdogTimestampMonotonic");
+    poll_until(PATIENCE, "a sign of life", || {
+        show("WatchdogTimestampMonotonic") != before
+    });
+    machine.attempt(["systemctl", "kill", "--signal=STOP", "watched"]);
+    poll_until(PATIENCE, "it is missed", || show("Result") == "watchdog");
 }
 
 #[test]

@@ -423,3 +423,51 @@ fn a_download_ends_one_way_or_the_other() {
         drop(web);
     });
 }
+
+#[test]
+fn a_server_that_says_when_to_come_back_is_believed() {
+    in_sandbox("a_server_that_says_when_to_come_back_is_believed", || {
+        let _web = Web::new();
+        for status in ["503", "429"] {
+            let limits = Limits {
+                attempts: 2,
+                first_wait: Duration::from_millis(1),
+                ..Limits::patient()
+            };
+            let started = Instant::now();
+            let url = format!("http://other.example/come-back-later-{status}");
+            fetch(&url, &limits).unwrap();
+            assert!(started.elapsed() >= Duration::from_secs(4), "{status}");
+        }
+    });
+}
+
+#[test]
+fn a_runner_that_is_stopped_while_it_fetches_leaves_nothing_behind() {
+    in_sandbox(
+        "a_runner_that_is_stopped_while_it_fetches_leaves_nothing_behind",
+        || {
+            let (vm, _web) = machine();
+            for signal in ["TERM", "INT"] {
+                let url = "https://other.example/stall";
+                vm.set("instance/attributes/startup-script-url", url);
+                let mut runner = Daemon::start("runner", [PROGRAM, "scripts", "startup"]);
+                let directories = || {
+                    let names = fs::read_dir("/run").unwrap();
+                    names
+                        .filter(|entry| {
+                            let name = entry.as_ref().unwrap().file_name();
+                            name.to_string_lossy().starts_with("startup-")
+                        })
+                        .count()
+                };
+                poll_until(PATIENCE, "it fetches", || {
+                    directories() == 1 && runner.said().contains("Downloading url")
+                });
+                runner.signal(signal);
+                assert!(!runner.wait(PATIENCE).success());
+                assert_eq!(directories(), 0, "{signal}");
+            }
+        },
+    );
+}

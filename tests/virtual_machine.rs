@@ -27,12 +27,17 @@ fn a_virtual_machine_has_its_hardware_and_its_metadata() {
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
             vm.set("instance/description", "a virtual machine");
+            // Announced already when the agent starts.
+            vm.set("instance/preempted", "TRUE");
+            let hook = "#!/bin/sh\ncat /proc/self/oom_score_adj > /run/score\n";
+            hardware.file("/etc/gce-guest/hooks.d/preempted/score", 0o755, hook);
         },
         |mut machine| {
             println!("the shell answers after {:?}", started.elapsed());
             machine.wait_for_boot();
             println!("up after {:?}", started.elapsed());
             look_around(&mut machine);
+            look_at_the_memory_score(&mut machine);
             machine.power_off();
             println!("off after {:?}", started.elapsed());
         },
@@ -64,4 +69,14 @@ fn look_around(machine: &mut VirtualMachine) {
         ),
         (3, "out", "err")
     );
+}
+
+/// When memory is short, the agent is the last to go, and not so what it starts. Containers often may not say so.
+fn look_at_the_memory_score(machine: &mut VirtualMachine) {
+    machine.run("systemd-run --unit=agent --property=Type=notify gce-guest agent");
+    let own = "cat /proc/$(systemctl show --value --property=MainPID agent)/oom_score_adj";
+    assert_eq!(machine.run(own), "-999");
+    let wait =
+        "for n in $(seq 300); do [ -s /run/score ] && break; sleep 0.1; done; cat /run/score";
+    assert_eq!(machine.run(wait), "0");
 }

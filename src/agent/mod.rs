@@ -5,10 +5,12 @@
 
 pub mod conditions;
 pub mod history;
+pub mod hooks;
 mod managed;
 pub mod managers;
 mod recorder;
 pub mod report;
+mod service;
 pub mod slot;
 pub mod status;
 
@@ -19,15 +21,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ::log::{debug, error, info, warn};
+use ::log::{debug, info, warn};
 use anyhow::Context;
 
 use self::conditions::{Conditions, Edge};
 use self::history::Entry;
+use self::hooks::Hooks;
+use self::hooks::event::Watch;
 use self::managed::Managed;
 use self::managers::Manager;
 use self::recorder::Recorder;
 use self::report::{Input, Report};
+use self::service::Service;
 use self::slot::{Slot, Work};
 use self::status::{State, Status};
 use crate::config::{self, Settings};
@@ -55,6 +60,8 @@ pub struct Options {
     pub root: Root,
     /// The value of `NOTIFY_SOCKET`.
     pub notify_socket: Option<OsString>,
+    /// How often the service manager wants to hear that the loop is alive.
+    pub watchdog: Option<Duration>,
 }
 
 /// What can happen.
@@ -80,7 +87,9 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (events, received) = mpsc::channel();
-    let service_manager = ServiceManager::new(options.notify_socket.as_deref());
+    if let Err(error) = processes::protect_from_memory_shortage() {
+        debug!(target: LOGGER, "Not protected from a shortage of memory: {error}.");
+    }
     let signal_events = events.clone();
     signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok())
         .context("watch for signals")?;
@@ -91,9 +100,11 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let works = managers.iter().map(|manager| (*manager, manager.work()));
     let mut agent = Agent::new(options.root, options.client, works, &events)?;
     info!(target: LOGGER, "gce-guest {} watches metadata for {}.", env!("CARGO_PKG_VERSION"), agent.names());
-    tell(&service_manager, "READY=1");
+    let service_manager = ServiceManager::new(options.notify_socket.as_deref());
+    agent.service = Service::new(service_manager, options.watchdog);
+    agent.service.ready();
     while agent.handle(&received) {}
-    tell(&service_manager, "STOPPING=1");
+    agent.service.stopping();
     info!(target: LOGGER, "Stopped.");
     agent.recorder.finish();
     Ok(ExitCode::SUCCESS)
@@ -151,6 +162,9 @@ struct Agent {
     backoff: Backoff,
     client: Client,
     recorder: Recorder,
+    service: Service,
+    hooks: Hooks,
+    watch: Watch,
 }
 
 impl Agent {
@@ -175,6 +189,7 @@ impl Agent {
             recorder.status(&status);
             managed.insert(manager, Managed::new(slot, status));
         }
+        let hooks = Hooks::start(root.clone()).context("start the hooks thread")?;
         Ok(Self {
             root,
             managers: managed,
@@ -184,6 +199,9 @@ impl Agent {
             backoff: Backoff::default(),
             client,
             recorder,
+            service: Service::new(ServiceManager::new(None), None),
+            hooks,
+            watch: Watch::default(),
         })
     }
 
@@ -197,7 +215,9 @@ impl Agent {
 
     /// Waits for one event and handles it; `false` to stop.
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
-        let due = self.managers.values().filter_map(Managed::wakes_at).min();
+        self.service.is_alive(Instant::now());
+        let due = self.managers.values().filter_map(Managed::wakes_at);
+        let due = due.chain(self.service.wakes_at()).min();
         let event = match due {
             None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => received.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -207,11 +227,13 @@ impl Agent {
                 return false;
             }
             Ok(Event::Signal(signals::Request::Reload)) => {
+                self.service.reloading();
                 info!(target: LOGGER, "Reading the configuration again.");
                 self.settings = None;
                 if let Some(latest) = self.latest.take() {
                     self.take_document(latest.document, latest.etag);
                 }
+                self.service.ready();
             }
             Ok(Event::Metadata(document, etag)) => {
                 debug!(target: LOGGER, "Metadata with etag {etag}.");
@@ -225,6 +247,9 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
+        for notice in self.watch.look(&document) {
+            self.hooks.notify(notice);
+        }
         let (instance, project) = (&document.instance.attributes, &document.project.attributes);
         let metadata_config =
             config::metadata_config(instance.present(), project.present()).map(String::from);
@@ -299,6 +324,7 @@ impl Agent {
         managed.status.endpoint = Some(self.client.address().to_string());
         self.recorder.status(&managed.status);
         let entry = |change| Entry::new(now, manager.name(), etag, change);
+        self.hooks.notify_of_changes(manager, &report);
         self.recorder
             .changes(report.changes.iter().map(entry).collect());
         let (name, count) = (manager.name(), report.changes.len());
@@ -325,6 +351,8 @@ impl Agent {
         };
         let found = overdue.map(told).collect();
         self.log_conditions("passes", LOGGER, found);
+        let statuses = self.managers.values().map(|managed| &managed.status);
+        self.service.status(statuses);
     }
 
     fn log_conditions(
@@ -386,12 +414,6 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
         .spawn(watch)
         .context("start the netlink thread")?;
     Ok(())
-}
-
-fn tell(service_manager: &ServiceManager, state: &str) {
-    if let Err(error) = service_manager.notify(state) {
-        error!(target: LOGGER, "Cannot tell the service manager {state}: {error}");
-    }
 }
 
 /// The text with a capital letter at its beginning.

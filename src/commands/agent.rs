@@ -8,8 +8,9 @@ use super::require_root;
 use crate::agent::managers::Manager;
 use crate::agent::{self, Options};
 use crate::metadata::{Client, Endpoint};
+use crate::system::notify::watchdog;
 use crate::system::root::Root;
-use crate::system::{environment, log};
+use crate::system::{environment, log, processes};
 
 /// Arguments of `gce-guest agent`.
 #[derive(Args, Debug)]
@@ -64,5 +65,10 @@ pub fn run_managers(
         client: Client::new(Endpoint::compute_engine()),
         root: Root::machine(),
         notify_socket: environment::variable("NOTIFY_SOCKET"),
+        watchdog: watchdog(
+            environment::variable("WATCHDOG_USEC").as_deref(),
+            environment::variable("WATCHDOG_PID").as_deref(),
+            processes::own_id(),
+        ),
     })
 }

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod emulator;
 mod explain;
 pub mod history;
+pub mod hooks;
 pub mod hostname;
 pub mod image_clean;
 mod input;

@@ -16,6 +16,9 @@ use crate::system::web::{Answer, Times, Web, WebError};
 /// How many redirects are followed.
 const REDIRECTS: usize = 5;
 
+/// The longest wait that a server may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(120);
+
 /// How patient and how generous a fetch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -96,6 +99,8 @@ pub enum FetchError {
     Status {
         /// Its status.
         status: u16,
+        /// How long it asks to wait before the next try.
+        retry_after: Option<Duration>,
     },
     /// More redirects than are followed.
     #[error("it is redirected more than {REDIRECTS} times")]
@@ -161,15 +166,26 @@ impl FetchError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Web(error) => error.is_transient(),
-            Self::Status { status } => *status >= 500 || matches!(status, 408 | 429),
+            Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
             Self::Stalled(_) | Self::Broken { .. } | Self::Short { .. } => true,
             _ => false,
         }
     }
 
+    /// How long the server asks to wait. One that is overloaded or being mended knows best (RFC 9110 10.2.3).
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status {
+                status: 429 | 503,
+                retry_after,
+            } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the same request without the token may have another answer.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { status } if (400..500).contains(status))
+        matches!(self, Self::Status { status, .. } if (400..500).contains(status))
             && !self.is_transient()
     }
 }
@@ -246,6 +262,9 @@ impl Fetch<'_> {
                     let pause = wait
                         .mul_f64(1.0 + fastrand::f64())
                         .min(self.limits.longest_wait);
+                    let pause = error
+                        .retry_after()
+                        .map_or(pause, |asked| asked.clamp(pause, LONGEST_ASKED.max(pause)));
                     warn!(
                         target: self.logger,
                         "Could not download {source}. {error}. Attempt {} of {} follows in {:.1} s.",
@@ -274,7 +293,7 @@ impl Fetch<'_> {
             let location = match (answer.status, &answer.location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => location,
                 (200, _) => return self.receive(answer, file),
-                (status, _) => return Err(FetchError::Status { status }),
+                _ => return Err(refused(&answer)),
             };
             address = redirected(&address, location).map_err(|source| FetchError::Redirect {
                 to: shown(location),
@@ -287,7 +306,7 @@ impl Fetch<'_> {
         match answer.status {
             200 => self.receive(answer, file),
             300..400 => Err(FetchError::Redirects),
-            status => Err(FetchError::Status { status }),
+            _ => Err(refused(&answer)),
         }
     }
 
@@ -329,6 +348,13 @@ impl Fetch<'_> {
             }),
             _ => Ok(pace.bytes),
         }
+    }
+}
+
+fn refused(answer: &Answer) -> FetchError {
+    FetchError::Status {
+        status: answer.status,
+        retry_after: answer.retry_after,
     }
 }
 

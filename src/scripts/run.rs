@@ -28,7 +28,7 @@ use crate::system::log as logging;
 use crate::system::processes;
 use crate::system::processes::stream::{Channel, Ended, Stream, leave_behind};
 use crate::system::root::Root;
-use crate::system::signals::Interrupts;
+use crate::system::signals::{Interrupts, LastWork};
 use crate::system::time;
 
 /// Where the private directory is made without `run_dir`.
@@ -184,6 +184,9 @@ impl<'a> Run<'a> {
     fn all(mut self) -> anyhow::Result<bool> {
         let (logger, settings) = (self.runner.occasion.logger(), self.runner.settings);
         self.write_record();
+        // Nothing has been started yet, so a signal simply ends us, and leaves no private directory behind.
+        let last_work =
+            LastWork::before_the_end(self.directory.remover()).context("take signals")?;
         for index in 0..self.jobs.len() {
             info!(target: logger, "Found {} in metadata.", self.jobs[index].key);
             if let Err(reason) = self.bring(index) {
@@ -195,8 +198,8 @@ impl<'a> Run<'a> {
             let at_most = Duration::from_secs(settings.wait_for_package_lock.into());
             packages::wait(&Root::machine(), at_most, logger);
         }
-        // From here on: before, a signal simply ends us, and nothing has been started.
         let interrupts = Interrupts::new().context("take signals")?;
+        drop(last_work);
         for index in 0..self.jobs.len() {
             let waiting = self.record.scripts[index].fate == Fate::Waiting;
             if waiting && matches!(self.run_with_retries(index, &interrupts), Next::Stop) {

@@ -7,6 +7,7 @@ pub mod accounts_database;
 pub mod credentials;
 pub mod environment;
 pub mod events;
+pub mod executables;
 pub mod files;
 pub mod foreground;
 pub mod hostname;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The socket of the service manager, if one started us.
 #[derive(Debug)]
@@ -39,9 +40,43 @@ impl ServiceManager {
     }
 }
 
+/// How often the service manager wants to hear of us: `WATCHDOG_USEC` in microseconds, unless `WATCHDOG_PID` is another
+/// process (sd_watchdog_enabled(3)). The values are those of the environment; `own` is our process id.
+#[must_use]
+pub fn watchdog(
+    microseconds: Option<&OsStr>,
+    process: Option<&OsStr>,
+    own: u32,
+) -> Option<Duration> {
+    if process.is_some_and(|process| process.to_str() != Some(own.to_string().as_str())) {
+        return None;
+    }
+    let microseconds: u64 = microseconds?.to_str()?.parse().ok()?;
+    (microseconds > 0).then(|| Duration::from_micros(microseconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn the_watchdog_is_ours_only_when_it_names_us() {
+        let ask = |microseconds: &str, process: &str| {
+            let value = |text: &str| (!text.is_empty()).then(|| OsString::from(text));
+            watchdog(
+                value(microseconds).as_deref(),
+                value(process).as_deref(),
+                42,
+            )
+        };
+        assert_eq!(ask("", ""), None);
+        assert_eq!(ask("3000000", ""), Some(Duration::from_secs(3)));
+        assert_eq!(ask("3000000", "42"), Some(Duration::from_secs(3)));
+        assert_eq!(ask("3000000", "43"), None);
+        assert_eq!(ask("0", "42"), None);
+        assert_eq!(ask("soon", "42"), None);
+    }
 
     #[test]
     fn states_arrive_at_an_abstract_socket_and_nowhere_without_one() {

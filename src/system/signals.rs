@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
+use signal_hook::low_level::emulate_default_handler;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,39 @@ pub fn forward(mut handler: impl FnMut(Request) -> bool + Send + 'static) -> io:
             }
         })?;
     Ok(())
+}
+
+/// Work that is done when SIGTERM or SIGINT ends the process. Dropped, it is not done, and those signals end nobody.
+#[derive(Debug)]
+pub struct LastWork {
+    handle: Handle,
+}
+
+impl LastWork {
+    /// Has `work` done, in a thread of its own, before the signal ends the process as it would have without us.
+    ///
+    /// # Errors
+    /// The handlers or the thread cannot be made.
+    pub fn before_the_end(work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        std::thread::Builder::new()
+            .name("last-work".into())
+            .spawn(move || {
+                if let Some(signal) = signals.forever().next() {
+                    work();
+                    // SIGTERM and SIGINT end the process, so there is no result.
+                    let _ = emulate_default_handler(signal);
+                }
+            })?;
+        Ok(Self { handle })
+    }
+}
+
+impl Drop for LastWork {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
 }
 
 /// A signal that asks a one-shot program to stop.

@@ -10,6 +10,14 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// How long the kernel has been up, without the time in which the machine was suspended: the clock of sd_notify(3).
+#[must_use]
+pub fn monotonic() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The kernel counts from zero upwards.
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// How long the kernel has been up, with the time in which the machine was suspended.
 #[must_use]
 pub fn uptime() -> Duration {

@@ -7,12 +7,14 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use thiserror::Error;
 use ureq::http::{HeaderName, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use super::environment;
+use super::{environment, time};
 
 /// How long each step of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// `Content-Length`, in bytes.
     pub length: Option<u64>,
+    /// `Retry-After`: how long to wait before the next try.
+    pub retry_after: Option<Duration>,
     /// `Content-Encoding`, where the body is not what it stands for.
     pub encoding: Option<String>,
     body: Body,
@@ -208,10 +212,21 @@ fn answer(response: Response<Body>) -> Answer {
         status: response.status().as_u16(),
         location: text(header::LOCATION),
         length: text(header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()),
+        retry_after: text(header::RETRY_AFTER).and_then(|value| retry_after(&value, time::now())),
         encoding: text(header::CONTENT_ENCODING)
             .filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
         body: response.into_body(),
     }
+}
+
+/// The time that a server asks for: seconds, or a date (RFC 9110 10.2.3).
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 fn failure(error: ureq::Error, host: &str) -> WebError {
@@ -259,5 +274,27 @@ fn untrusted(error: &rustls::Error) -> String {
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
         ) => "the certificate is for another name".into(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now: Timestamp = "1994-11-06T08:49:00Z".parse().unwrap();
+        for (value, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(retry_after(value, now), expected, "{value}");
+        }
     }
 }

@@ -62,6 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         count = self.record("GET")
         path, token = self.path, self.headers.get("Authorization", "")
+        if "come-back-later" in path and count == 1:
+            return self.answer(503 if "503" in path else 429, b"not now", [("Retry-After", "4")])
         if "503-twice" in path and count <= 2:
             return self.answer(503, b"not now")
         if "reset-twice" in path and count <= 2:

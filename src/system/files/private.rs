@@ -39,6 +39,16 @@ impl PrivateDirectory {
         &self.directory
     }
 
+    /// What removes it from another thread, when the process ends and nothing will be dropped.
+    pub fn remover(&self) -> impl FnOnce() + Send + 'static {
+        let (parent, name) = (self.parent.path().to_owned(), self.name.clone());
+        move || {
+            // Somebody may be writing into it at this moment.
+            let attempt = || Directory::open(&parent)?.remove_tree(&name);
+            let _ = attempt().or_else(|_| attempt());
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

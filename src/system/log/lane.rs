@@ -119,6 +119,10 @@ impl Lane {
         if state.queue.is_empty() && !state.is_sending {
             state.look(shared);
             if state.send(&entry, shared) == Sent::Done {
+                // Of a long line the rest may be still to come.
+                if state.outlet.go_on() != Sent::Done {
+                    shared.start_sending(&mut state);
+                }
                 return;
             }
         }
@@ -129,12 +133,7 @@ impl Lane {
         }
         state.size += entry.size();
         state.queue.push_back(entry);
-        if !state.is_sending {
-            let shared = Arc::clone(shared);
-            let thread = std::thread::Builder::new().name("log".into());
-            // Without a thread, the next message tries again.
-            state.is_sending = thread.spawn(move || shared.send_all()).is_ok();
-        }
+        shared.start_sending(&mut state);
     }
 
     /// Waits until everything is sent, and read where that can be known, or the time is over.
@@ -181,6 +180,15 @@ impl Shared {
             state.is_stuck = timeout.timed_out() && !moved && state.outlet.kind() != Kind::Stderr;
         }
         state
+    }
+
+    fn start_sending(self: &Arc<Self>, state: &mut State) {
+        if !state.is_sending {
+            let shared = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("log".into());
+            // Without a thread, the next message tries again.
+            state.is_sending = thread.spawn(move || shared.send_all()).is_ok();
+        }
     }
 
     /// Sends what is in the queue, and ends when it is empty.
@@ -439,6 +447,29 @@ mod tests {
         });
         lane.finish(PATIENCE);
         reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_stream_takes_in_parts_arrives_whole() {
+        let place = Place::new();
+        let path = place.path("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        // Open for both, so that opening it waits for nobody.
+        let both = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path);
+        let mut reader = both.unwrap();
+        let outlet = Outlet::Console(super::super::outlet::Stream::device(&path));
+        let lane = Lane::to(outlet, place.places(), Patience::None);
+        let text = "x".repeat(300_000);
+        lane.deliver(entry(&text));
+        let expected = format!("gce-guest: INFO {text}\n");
+        let mut read = vec![0; expected.len()];
+        std::io::Read::read_exact(&mut reader, &mut read).unwrap();
+        assert!(read == expected.as_bytes());
+        lane.finish(PATIENCE);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Invocation, ProcessError, SEARCH_PATH, end};
+use super::{Invocation, ProcessError, SEARCH_PATH, end, unprotect};
 
 /// A program in the background. Dropping it ends the program: TERM, a moment of grace, KILL.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Background {
             reason,
         };
         let path = invocation.path()?;
-        let mut child = Command::new(path)
+        let mut child = unprotect(&mut Command::new(path))
             .args(&invocation.arguments)
             .env_clear()
             .env("PATH", SEARCH_PATH)

@@ -6,7 +6,7 @@ pub mod background;
 pub mod stream;
 pub mod table;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
@@ -225,9 +226,51 @@ pub fn run_successfully(invocation: &Invocation) -> Result<Finished, ProcessErro
     })
 }
 
+/// The score by which the kernel chooses whom to end when memory is short (proc_pid_oom_score_adj(5)).
+const MEMORY_SCORE: &CStr = c"/proc/self/oom_score_adj";
+
+/// The score of a program that is ended only after everybody else, as the predecessors' unit has it.
+const PROTECTED: &[u8] = b"-999";
+
+/// Has the kernel end other processes before this one when memory is short. What we start is not protected.
+///
+/// # Errors
+/// Those of open(2) and write(2): without the privilege the score may not be lowered.
+pub fn protect_from_memory_shortage() -> io::Result<()> {
+    Ok(write_memory_score(PROTECTED)?)
+}
+
+fn write_memory_score(score: &[u8]) -> Result<(), rustix::io::Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(MEMORY_SCORE, flags, Mode::empty())?;
+    rustix::io::write(&file, score).map(drop)
+}
+
+/// Has a child be like any other process to the kernel, where this one is protected.
+fn unprotect(command: &mut Command) -> &mut Command {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut first = [0];
+    let own = rustix::fs::open(MEMORY_SCORE, flags, Mode::empty());
+    let is_protected =
+        own.is_ok_and(|own| rustix::io::read(&own, &mut first) == Ok(1)) && first == *b"-";
+    if is_protected {
+        let reset = || {
+            // A child that stays protected is no reason not to start it.
+            let _ = write_memory_score(b"0");
+            Ok(())
+        };
+        #[expect(unsafe_code, reason = "there is no other moment between fork and exec")]
+        // SAFETY: the closure calls open(2), write(2) and close(2), which are async-signal-safe, and allocates nothing.
+        unsafe {
+            command.pre_exec(reset);
+        }
+    }
+    command
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that starts tools")]
 fn spawn(path: &Path, invocation: &Invocation) -> io::Result<Child> {
-    Command::new(path)
+    unprotect(&mut Command::new(path))
         .args(&invocation.arguments)
         .env_clear()
         .env("PATH", SEARCH_PATH)

@@ -15,7 +15,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::{Invocation, ProcessError};
+use super::{Invocation, ProcessError, unprotect};
 use crate::system::signals::{Interrupt, Interrupts};
 
 /// How long output is still awaited when the program has ended and somebody holds its pipe: `tee` at the end of a process
@@ -110,7 +110,7 @@ impl Stream<'_> {
         } else {
             (vec![(Channel::Both, reader)], stdout.try_clone()?)
         };
-        let child = Command::new(path)
+        let child = unprotect(&mut Command::new(path))
             .args(&invocation.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -392,7 +392,7 @@ pub fn leave_behind(
         None => Ok(Stdio::null()),
     };
     // By the link and not by its target, which a package upgrade may have replaced meanwhile.
-    Command::new("/proc/self/exe")
+    unprotect(&mut Command::new("/proc/self/exe"))
         .arg0("gce-guest")
         .args(arguments)
         .env_clear()
