@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     accounts, agent, analyze, config, doctor, emulator, history, hooks, hostname, image_clean,
-    legacy, metadata, pass, sandbox, scripts, setup, status, r#try,
+    legacy, metadata, network, pass, sandbox, scripts, setup, status, r#try,
 };
 use crate::system::log;
 
@@ -45,6 +45,8 @@ enum Command {
     History(history::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show interfaces and routes, or bring routes in line once.
+    Network(network::Arguments),
     /// Show the host name and what metadata wants, or bring it in line once.
     Hostname(hostname::Arguments),
     /// Say why something is as it is.
@@ -104,6 +106,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Doctor(arguments) => conclude(doctor::run(&arguments)),
             Command::History(arguments) => conclude(history::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Network(arguments) => conclude(network::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),
             Command::Setup(arguments) => conclude(setup::run(&arguments)),

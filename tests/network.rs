@@ -19,9 +19,12 @@ use gce_guest::config::Settings;
 use gce_guest::metadata::Document;
 use gce_guest::metadata::document::{NetworkInterface, Presence};
 use gce_guest::network::{
-    InterfaceError, Monitor, Report, apply, interface_by_mac, observe, plan, reconcile,
+    InterfaceError, Monitor, Report, State, apply, interface_by_mac, observe, plan, reconcile,
 };
+use gce_guest::system::files::PrivateDirectory;
 use gce_guest::system::netlink::{LOCAL_TABLE, MacAddress, NetlinkError, Route, Socket};
+use gce_guest::system::root::Root;
+use gce_guest::system::time;
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe,
@@ -86,7 +89,21 @@ fn document(nics: Vec<NetworkInterface>) -> Document {
 
 /// One pass, which must be possible.
 fn pass(document: &Document) -> Report {
-    reconcile(document, &Settings::default()).unwrap()
+    pass_with(document, &Settings::default())
+}
+
+fn pass_with(document: &Document, settings: &Settings) -> Report {
+    reconcile(document, settings, &state(), time::now()).unwrap()
+}
+
+thread_local! {
+    /// The files of this thread's namespace.
+    static FILES: PrivateDirectory =
+        PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-network-").unwrap();
+}
+
+fn state() -> State {
+    FILES.with(|files| State::at(Root::at(files.path())))
 }
 
 /// Our routes as `ip` lists them: "ADDRESS INTERFACE".
@@ -282,7 +299,7 @@ fn all_kinds_of_addresses_on_two_nics_become_routes_and_go_again() {
 
         let mut off = Settings::default();
         off.daemons.ip_forwarding_daemon = false;
-        reconcile(&document_full, &off).unwrap();
+        pass_with(&document_full, &off);
         assert_eq!(ours(), set([]));
         assert_eq!(foreign(), before);
     });
@@ -598,7 +615,7 @@ fn an_interface_that_goes_in_the_middle_of_a_pass_costs_only_itself() {
             nic(MAC, &["1.1.1.1"]),
             nic(SECOND_MAC, &["1.1.1.2", "fd00::2"]),
         ]);
-        let planned = plan(&document, &settings, &observe().unwrap());
+        let planned = plan(&document, &settings, &observe(&state()).unwrap());
         assert_eq!(planned.changes.len(), 4);
         ip("link del eth1");
         let outcome = apply(&planned);
@@ -788,7 +805,7 @@ fn lost_events_count_as_a_change() {
         )]);
         assert_eq!(pass(&document).failures.len(), 0);
         assert!(monitor.wait(Some(Duration::from_secs(1))).unwrap());
-        let settled = reconcile(&document, &Settings::default()).unwrap();
+        let settled = pass(&document);
         assert_eq!(settled.done, []);
     });
 }

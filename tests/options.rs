@@ -25,11 +25,15 @@ fn routes(vm: &Vm, configuration: &str, protocol: &str) -> Vec<String> {
     configure(configuration);
     let agent = vm.agent();
     vm.settled(&agent);
-    let shown = text_of(["ip", "route", "show", "table", "local", "proto", protocol]);
-    shown
+    shown(protocol)
         .lines()
         .filter_map(|line| line.split(' ').nth(1).map(String::from))
         .collect()
+}
+
+/// The routes of the local table with a protocol id, by `ip`.
+fn shown(protocol: &str) -> String {
+    text_of(["ip", "route", "show", "table", "local", "proto", protocol])
 }
 
 #[test]
@@ -71,15 +75,21 @@ fn the_switches_of_forwarded_addresses() {
         }
         assert_eq!(
             routes(&vm, "[IpForwarding]\nethernet_proto_id = 77\n", "77"),
-            none,
-            "our routes of 66 are in the way"
+            all,
+            "our routes of 66 are moved"
         );
-        run(["ip", "route", "flush", "table", "local", "proto", "66"]);
+        assert_eq!(shown("66"), "");
+        // Somebody else's with our number of yesterday.
+        let foreign = "local 9.9.9.9 dev eth0 scope host";
+        let add = "ip route add local 9.9.9.9 dev eth0 scope host table local proto 77";
+        run(add.split(' '));
         assert_eq!(
-            routes(&vm, "[IpForwarding]\nethernet_proto_id = 77\n", "77"),
+            routes(&vm, "[IpForwarding]\nethernet_proto_id = 88\n", "88"),
             all
         );
+        assert_eq!(shown("77"), foreign);
         run(["ip", "route", "flush", "table", "local", "proto", "77"]);
+        run(["ip", "route", "flush", "table", "local", "proto", "88"]);
         assert_eq!(
             routes(&vm, "[Daemons]\nnetwork_daemon = false\n", "66"),
             none

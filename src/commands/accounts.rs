@@ -19,7 +19,7 @@ use crate::accounts::plan::{Observed, Plan, plan};
 use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::cli::tell;
-use crate::commands::{explain as explanation, input};
+use crate::commands::{explain as explanation, input, network};
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -60,7 +60,8 @@ Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
 
 Examples:
   gce-guest explain user alice
-  gce-guest explain option Accounts.groups")]
+  gce-guest explain option Accounts.groups
+  gce-guest explain route 203.0.113.10")]
 pub struct ExplainArguments {
     #[command(subcommand)]
     what: What,
@@ -78,6 +79,11 @@ enum What {
         /// The option, as in Accounts.groups.
         #[arg(value_name = "SECTION.OPTION")]
         name: String,
+    },
+    /// Why the machine answers to an address or not: from the metadata key to the kernel's route.
+    Route {
+        /// An address, or a range like 10.0.0.0/24.
+        address: String,
     },
 }
 
@@ -109,6 +115,7 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let name = match &arguments.what {
         What::User { name } => name,
         What::Option { name } => return explanation::option(name),
+        What::Route { address } => return network::run_explain(address),
     };
     let situation = look(Some(name))?;
     let links = explain(

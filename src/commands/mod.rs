@@ -14,6 +14,7 @@ pub mod image_clean;
 mod input;
 pub mod legacy;
 pub mod metadata;
+pub mod network;
 mod output;
 pub mod pass;
 pub(crate) mod sandbox;

@@ -1,14 +1,18 @@
 //! Makes the changes of a plan, and one whole pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use rustix::io::Errno;
 
 use super::observe::{Observed, observe};
 use super::plan::{Change, Held, Interface, Pending, Plan, plan};
+use super::record::Mark;
 use super::routes::{Problem, text};
+use super::state::State;
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::netlink::{NetlinkError, Socket};
@@ -83,7 +87,7 @@ pub fn apply(plan: &Plan) -> Outcome {
             Err(error) => outcome.failures.push(Failure { change, error }),
         }
     }
-    outcome.lines = lines(&plan.configured, &outcome.done);
+    outcome.lines = lines(&plan.ours, &outcome.done);
     outcome
 }
 
@@ -92,7 +96,7 @@ fn is_gone(error: &NetlinkError) -> bool {
 }
 
 /// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
-fn lines(configured: &BTreeMap<u32, BTreeSet<IpNet>>, done: &[Change]) -> Vec<String> {
+fn lines(ours: &BTreeSet<Mark>, done: &[Change]) -> Vec<String> {
     let interfaces: BTreeSet<_> = done.iter().map(|change| &change.interface).collect();
     let line = |interface: &Interface| {
         let of_interface = |adds: bool| -> BTreeSet<IpNet> {
@@ -102,15 +106,10 @@ fn lines(configured: &BTreeMap<u32, BTreeSet<IpNet>>, done: &[Change]) -> Vec<St
                 .collect()
         };
         let (added, removed) = (of_interface(true), of_interface(false));
-        let before = configured
-            .get(&interface.index)
-            .cloned()
-            .unwrap_or_default();
-        let after = before
-            .union(&added)
-            .filter(|prefix| !removed.contains(prefix))
-            .copied()
-            .collect();
+        let here = ours.iter().filter(|mark| mark.interface == interface.index);
+        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).collect();
+        // One that is moved to another protocol id is in both.
+        let after = before.difference(&removed).chain(&added).copied().collect();
         format!(
             "Changing {} IPs from {} to {} by adding {} and removing {}.",
             interface.name,
@@ -150,15 +149,26 @@ pub struct Report {
     pub held: Vec<Held>,
     /// What was made, for the log: a line for each interface on which something was changed.
     pub lines: Vec<String>,
+    /// Why what was made could not be written down. Another pass is worth while.
+    pub record: Option<io::Error>,
 }
 
 impl Report {
+    /// What was not done, and is tried again.
+    pub fn unfinished(&self) -> impl Iterator<Item = String> {
+        let record = self.record.iter().map(|error| {
+            format!(
+                "Could not write down which routes are ours ({error}): a change of ethernet_proto_id would leave them."
+            )
+        });
+        self.failures.iter().map(ToString::to_string).chain(record)
+    }
+
     /// Everything that a person should hear once, not at each pass: failures, problems, pending NICs.
     pub fn messages(&self) -> impl Iterator<Item = String> {
-        let failures = self.failures.iter().map(ToString::to_string);
         let problems = self.problems.iter().map(ToString::to_string);
         let pending = self.pending.iter().map(ToString::to_string);
-        failures.chain(problems).chain(pending)
+        self.unfinished().chain(problems).chain(pending)
     }
 }
 
@@ -166,20 +176,32 @@ impl Report {
 ///
 /// # Errors
 /// When the machine's network cannot be read: then nothing is changed (spec/core.md BUG 25).
-pub fn reconcile(document: &Document, settings: &Settings) -> Result<Report, NetlinkError> {
+pub fn reconcile(
+    document: &Document,
+    settings: &Settings,
+    state: &State,
+    now: Timestamp,
+) -> Result<Report, NetlinkError> {
     if !settings.daemons.network_daemon {
         return Ok(Report::default());
     }
-    let observed: Observed = observe()?;
+    let observed: Observed = observe(state)?;
     let plan = plan(document, settings, &observed);
     let Outcome {
         done,
         failures,
         lines,
     } = apply(&plan);
+    let record = observed.record.after(&plan, &done, now);
+    let unwritten = if plan.is_whole() && record != observed.record {
+        state.write(&record).err()
+    } else {
+        None
+    };
     Ok(Report {
         done,
         failures,
+        record: unwritten,
         problems: plan.problems,
         pending: plan.pending,
         held: plan.held,
@@ -216,22 +238,25 @@ mod tests {
 
     #[test]
     fn each_changed_interface_has_one_line_in_the_predecessors_words() {
-        let before = ["1.1.1.1", "10.0.0.0/24"].map(|text| parse(text).unwrap());
-        let configured = BTreeMap::from([(4, before.into())]);
+        let ours = BTreeSet::from(["1.1.1.1", "10.0.0.0/24"].map(|text| Mark {
+            interface: 4,
+            prefix: parse(text).unwrap(),
+            protocol: 66,
+        }));
         let done = [
             change(true, "eth0", "1.1.1.2"),
             change(true, "ens10", "fd00::1"),
             change(false, "eth0", "1.1.1.1"),
         ];
         assert_eq!(
-            lines(&configured, &done),
+            lines(&ours, &done),
             [
                 "Changing eth0 IPs from [1.1.1.1, 10.0.0.0/24] to [1.1.1.2, 10.0.0.0/24] by adding [1.1.1.2] and \
                  removing [1.1.1.1].",
                 "Changing ens10 IPs from None to [fd00::1] by adding [fd00::1] and removing None.",
             ]
         );
-        assert_eq!(lines(&configured, &[]), Vec::<String>::new());
+        assert_eq!(lines(&ours, &[]), Vec::<String>::new());
     }
 
     #[test]
@@ -239,7 +264,7 @@ mod tests {
         let done: Vec<_> = (0..100)
             .map(|last| change(true, "eth0", &format!("1.1.1.{last}")))
             .collect();
-        let line = lines(&BTreeMap::new(), &done).remove(0);
+        let line = lines(&BTreeSet::new(), &done).remove(0);
         assert!(
             line.contains("1.1.1.19, 80 more] and removing None."),
             "{line}"

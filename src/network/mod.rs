@@ -8,14 +8,20 @@
 //! pure, [`apply()`] acts through `system::netlink`. [`Monitor`] says when a new pass is worth while.
 
 mod apply;
+pub mod explain;
 pub mod interfaces;
 mod monitor;
 mod observe;
 mod plan;
+mod record;
 pub mod routes;
+mod state;
+pub mod status;
 
 pub use apply::{Failure, Outcome, Report, apply, reconcile};
 pub use monitor::Monitor;
-pub use observe::{InterfaceError, Observed, interface_by_mac, observe};
+pub use observe::{InterfaceError, Observed, addresses, interface_by_mac, observe};
 pub use plan::{Action, Change, Held, Interface, Pending, Plan, Reason, plan};
+pub use record::{Mark, Record};
 pub use routes::{Origin, Problem};
+pub use state::State;

@@ -3,8 +3,10 @@
 use thiserror::Error;
 
 use super::interfaces;
+use super::record::Record;
+use super::state::State;
 use crate::system::netlink::{
-    LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
+    Address, LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
 };
 
 /// The part of the machine's network that forwarded addresses have to do with.
@@ -14,18 +16,29 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// Every route of the local table, ours and everybody else's.
     pub routes: Vec<Route>,
+    /// What we wrote down of our routes.
+    pub record: Record,
 }
 
 /// Reads the machine's network, in the network namespace of the calling thread.
 ///
 /// # Errors
 /// Those of the listings. A failed or partial listing never looks like an empty one (spec/core.md BUG 25).
-pub fn observe() -> Result<Observed, NetlinkError> {
+pub fn observe(state: &State) -> Result<Observed, NetlinkError> {
     let mut socket = Socket::open()?;
     Ok(Observed {
         links: socket.links()?,
         routes: socket.routes(LOCAL_TABLE)?,
+        record: state.read(),
     })
+}
+
+/// Lists the addresses of all interfaces, in the network namespace of the calling thread.
+///
+/// # Errors
+/// When the socket or the listing fails.
+pub fn addresses() -> Result<Vec<Address>, NetlinkError> {
+    Socket::open()?.addresses()
 }
 
 /// Why an interface could not be looked up.

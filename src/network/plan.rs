@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::interfaces;
 use super::observe::Observed;
+use super::record::{Mark, Record, mark};
 use super::routes::{Origin, Problem, shortened, text, wanted};
 use crate::config::Settings;
 use crate::metadata::Document;
@@ -35,6 +36,8 @@ pub enum Reason {
     InterfaceNotInMetadata,
     /// Forwarded addresses are switched off in the configuration.
     SwitchedOff,
+    /// It comes back under the protocol id that is configured now.
+    OldProtocol,
 }
 
 /// What is done.
@@ -81,6 +84,7 @@ impl fmt::Display for Change {
                     Reason::NotInMetadata => "not in metadata",
                     Reason::InterfaceNotInMetadata => "the interface is not in metadata",
                     Reason::SwitchedOff => "switched off in the configuration",
+                    Reason::OldProtocol => "it has an earlier protocol id of ours",
                 };
                 write!(formatter, "remove {prefix} from {interface} ({reason})")
             }
@@ -130,8 +134,12 @@ pub struct Plan {
     pub pending: Vec<Pending>,
     /// By origin and address.
     pub held: Vec<Held>,
-    /// The prefixes of our routes on each interface, by its index, before the changes.
-    pub configured: BTreeMap<u32, BTreeSet<IpNet>>,
+    /// Our routes before the changes.
+    pub ours: BTreeSet<Mark>,
+    /// What metadata asks for, by the index of the interface.
+    pub wanted: BTreeMap<u32, BTreeMap<IpNet, Origin>>,
+    /// The protocol id that our routes shall have.
+    pub protocol: u8,
 }
 
 /// Compares metadata with the machine.
@@ -149,9 +157,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     if protocol <= HIGHEST_RESERVED_PROTOCOL {
         return Plan::problem(Problem::Protocol(protocol));
     }
-    // Either of the two switches is enough (spec/core.md BUG 18).
-    let enabled =
-        settings.network_interfaces.ip_forwarding && settings.daemons.ip_forwarding_daemon;
+    let enabled = is_enabled(settings);
     let desired = match (enabled, &document.instance.network_interfaces) {
         (false, _) => Desired::default(),
         (true, Presence::Present(nics)) => Desired::new(nics, settings, &observed.links),
@@ -160,21 +166,34 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
             return Plan::problem(Problem::Interfaces(what.clone()));
         }
     };
-    let routes = Routes::new(&observed.routes, protocol);
+    let routes = Routes::new(&observed.routes, protocol, &observed.record);
     let mut plan = Plan {
         changes: removals(&desired, &routes, &observed.links, enabled),
-        configured: routes.configured(),
+        ours: routes.ours.keys().copied().collect(),
+        protocol,
         ..Plan::default()
     };
-    plan.add_missing(&desired, &routes, &observed.links, protocol);
+    plan.add_missing(&desired, &routes, &observed.links);
     plan.sort();
     plan.problems.extend(desired.problems);
     plan.problems.sort();
     plan.pending = desired.pending;
+    plan.wanted = desired.addresses;
     plan
 }
 
+/// Whether forwarded addresses are wanted at all. Either of the two switches is enough (spec/core.md BUG 18).
+pub(super) fn is_enabled(settings: &Settings) -> bool {
+    settings.network_interfaces.ip_forwarding && settings.daemons.ip_forwarding_daemon
+}
+
 impl Plan {
+    /// Whether it is the comparison of a whole document with the machine, and not the answer to one that says nothing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.protocol != 0
+    }
+
     fn problem(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
@@ -183,13 +202,8 @@ impl Plan {
     }
 
     /// Plans the routes that are wanted and not there.
-    fn add_missing(
-        &mut self,
-        desired: &Desired,
-        routes: &Routes<'_>,
-        links: &[Link],
-        protocol: u8,
-    ) {
+    fn add_missing(&mut self, desired: &Desired, routes: &Routes<'_>, links: &[Link]) {
+        let protocol = self.protocol;
         for (index, wanted) in &desired.addresses {
             let Some(link) = links.iter().find(|link| link.index == *index) else {
                 continue;
@@ -248,10 +262,15 @@ impl Plan {
 /// Plans to remove the routes of ours that are not wanted where they are.
 fn removals(desired: &Desired, routes: &Routes<'_>, links: &[Link], enabled: bool) -> Vec<Change> {
     let mut changes = Vec::new();
-    for (index, route) in &routes.ours {
-        let reason = match desired.addresses.get(index) {
+    for (mark, route) in &routes.ours {
+        let reason = match desired.addresses.get(&mark.interface) {
             _ if !enabled => Reason::SwitchedOff,
-            Some(wanted) if wanted.contains_key(&route.destination) => continue,
+            Some(wanted) if wanted.contains_key(&mark.prefix) => {
+                if mark.protocol == routes.protocol {
+                    continue;
+                }
+                Reason::OldProtocol
+            }
             Some(_) => Reason::NotInMetadata,
             // It may be the interface of the NIC whose MAC address could not be read.
             None if desired.unreadable => continue,
@@ -259,7 +278,7 @@ fn removals(desired: &Desired, routes: &Routes<'_>, links: &[Link], enabled: boo
         };
         changes.push(Change {
             action: Action::Remove(reason),
-            interface: interface(*index, links),
+            interface: interface(mark.interface, links),
             route: **route,
         });
     }
@@ -276,25 +295,27 @@ fn interface(index: u32, links: &[Link]) -> Interface {
 
 /// The routes of the local table, sorted out.
 struct Routes<'a> {
-    /// Ours, each with the index of its interface.
-    ours: Vec<(u32, &'a Route)>,
-    /// Where ours are.
-    present: BTreeSet<(u32, IpNet)>,
+    /// The protocol id that ours shall have.
+    protocol: u8,
+    /// Ours: those with that id, and those that we made under another one.
+    ours: BTreeMap<Mark, &'a Route>,
     /// Addresses that the machine answers to because of somebody else, with that one's protocol id.
     held: BTreeMap<IpNet, u8>,
 }
 
 impl<'a> Routes<'a> {
-    fn new(routes: &'a [Route], protocol: u8) -> Self {
+    fn new(routes: &'a [Route], protocol: u8, record: &Record) -> Self {
         let mut sorted = Self {
-            ours: Vec::new(),
-            present: BTreeSet::new(),
+            protocol,
+            ours: BTreeMap::new(),
             held: BTreeMap::new(),
         };
         for route in routes {
-            if let Some(index) = our_interface(route, protocol) {
-                sorted.ours.push((index, route));
-                sorted.present.insert((index, route.destination));
+            if (route.protocol == protocol || record.has(route))
+                && has_our_shape(route)
+                && let Some(mark) = mark(route)
+            {
+                sorted.ours.insert(mark, route);
             } else if route.kind == RouteKind::Local && route.type_of_service == 0 {
                 sorted.held.insert(route.destination, route.protocol);
             }
@@ -302,33 +323,27 @@ impl<'a> Routes<'a> {
         sorted
     }
 
-    fn ours_at(&self, index: u32, prefix: IpNet) -> bool {
-        self.present.contains(&(index, prefix))
+    /// Whether our route is there under the right number.
+    fn ours_at(&self, interface: u32, prefix: IpNet) -> bool {
+        self.ours.contains_key(&Mark {
+            interface,
+            prefix,
+            protocol: self.protocol,
+        })
     }
 
     fn held(&self, prefix: IpNet) -> Option<u8> {
         self.held.get(&prefix).copied()
     }
-
-    fn configured(&self) -> BTreeMap<u32, BTreeSet<IpNet>> {
-        let mut configured: BTreeMap<u32, BTreeSet<IpNet>> = BTreeMap::new();
-        for (index, prefix) in &self.present {
-            configured.entry(*index).or_default().insert(*prefix);
-        }
-        configured
-    }
 }
 
-/// The interface of a route that is ours: our mark, in the local table, and of the shape that we give it.
-pub(super) fn our_interface(route: &Route, protocol: u8) -> Option<u32> {
-    let shape = route.table == LOCAL_TABLE
+/// Whether a route is as we make them: in the local table, to this machine, for every type of service.
+pub(super) fn has_our_shape(route: &Route) -> bool {
+    route.table == LOCAL_TABLE
         && route.kind == RouteKind::Local
         && route.type_of_service == 0
         && !route.gateway
-        && (route.scope == RouteScope::Host || matches!(route.destination, IpNet::V6(_)));
-    route
-        .interface
-        .filter(|_| shape && route.protocol == protocol)
+        && (route.scope == RouteScope::Host || matches!(route.destination, IpNet::V6(_)))
 }
 
 /// What metadata asks for, on interfaces that are there.

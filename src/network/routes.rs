@@ -61,6 +61,9 @@ pub enum Unusable {
     /// It is the interface's own address, which the kernel answers to anyway.
     #[error("it is the interface's own address")]
     Own,
+    /// With it the machine would talk to itself instead of its neighbours and its gateway.
+    #[error("it contains the interface's own address {0}, and with it those of its neighbours")]
+    Around(IpAddr),
 }
 
 /// Something in metadata or in the configuration that the program cannot follow. It costs what it names and nothing else.
@@ -97,6 +100,14 @@ pub enum Problem {
         /// What is wrong with it.
         reason: Unusable,
     },
+    /// More of a list cannot be used than is told one by one.
+    #[error("Could not use {count} more addresses of {origin}.")]
+    More {
+        /// The list.
+        origin: Origin,
+        /// How many.
+        count: usize,
+    },
     /// Two NICs claim one address.
     #[error("{} is claimed by {first} and by {origin}: the first one has it.", text(*.prefix))]
     Claimed {
@@ -116,6 +127,9 @@ pub enum Problem {
         count: usize,
     },
 }
+
+/// How many addresses of a list that cannot be used are told one by one: a list of ten thousand must not flood the log.
+const TOLD: usize = 20;
 
 /// What stays of a text in a message.
 pub(super) fn shortened(text: &str) -> String {
@@ -233,16 +247,15 @@ pub fn wanted(
         ),
     ];
     let mut wanted = BTreeMap::new();
-    let mut problems = Vec::new();
+    let mut all_problems = Vec::new();
     for (list, texts, enabled) in lists {
         let origin = Origin { nic, list };
+        let mut problems = Vec::new();
         for text in texts.iter().filter(|_| enabled) {
-            let usable = parse(text).and_then(|prefix| {
-                if own.is_some_and(|own| IpNet::from(own) == prefix) {
-                    Err(Unusable::Own)
-                } else {
-                    Ok(prefix)
-                }
+            let usable = parse(text).and_then(|prefix| match own {
+                Some(own) if IpNet::from(own) == prefix => Err(Unusable::Own),
+                Some(own) if prefix.contains(&own) => Err(Unusable::Around(own)),
+                _ => Ok(prefix),
             });
             match usable {
                 Ok(prefix) => {
@@ -255,11 +268,17 @@ pub fn wanted(
                 }),
             }
         }
+        // One message for one text, however often it is repeated.
+        problems.sort();
+        problems.dedup();
+        let count = problems.len().saturating_sub(TOLD);
+        if count > 0 {
+            problems.truncate(TOLD);
+            problems.push(Problem::More { origin, count });
+        }
+        all_problems.append(&mut problems);
     }
-    // One message for one text, however often it is repeated.
-    problems.sort();
-    problems.dedup();
-    (wanted, problems)
+    (wanted, all_problems)
 }
 
 #[cfg(test)]
@@ -371,6 +390,35 @@ mod tests {
     }
 
     #[test]
+    fn a_range_around_the_own_address_is_refused_and_one_beside_it_is_not() {
+        let nic = nic([
+            &["10.128.0.2", "10.128.0.3"],
+            &[],
+            &["10.128.0.0/20", "10.0.0.0/8", "10.128.0.16/28"],
+            &[],
+        ]);
+        let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
+        let wanted: Vec<_> = wanted.into_keys().map(text).collect();
+        assert_eq!(wanted, ["10.128.0.3", "10.128.0.16/28"]);
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+
+    #[test]
+    fn much_garbage_is_counted() {
+        let texts: Vec<String> = (0..10_000)
+            .map(|number| format!("garbage {number}"))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let nic = nic([&texts, &[], &["1.1.1.1", "x"], &[]]);
+        let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
+        assert_eq!((wanted.len(), problems.len()), (1, TOLD + 2));
+        assert_eq!(
+            problems[TOLD].to_string(),
+            "Could not use 9980 more addresses of instance/network-interfaces/0/forwarded-ips."
+        );
+    }
+
+    #[test]
     fn garbage_is_refused() {
         for given in [
             "",
@@ -462,12 +510,12 @@ mod tests {
         let nic = nic([
             &["1.1.1.1", "garbage", "1.1.1.1/32", "garbage", "10.128.0.2"],
             &[],
-            &["1.1.1.1", "10.128.0.0/24"],
+            &["1.1.1.1", "10.130.0.0/24"],
             &[],
         ]);
         let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
         let prefixes: Vec<_> = wanted.keys().copied().map(text).collect();
-        assert_eq!(prefixes, ["1.1.1.1", "10.128.0.0/24"]);
+        assert_eq!(prefixes, ["1.1.1.1", "10.130.0.0/24"]);
         assert_eq!(wanted[&parse("1.1.1.1").unwrap()].list, List::ForwardedIps);
         let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(

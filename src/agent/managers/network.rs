@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::report::{Change, Input, Report};
-use crate::network::{self, Action, Interface};
+use crate::network::{self, Action, Interface, State};
 use crate::system::netlink::NetlinkError;
+use crate::system::root::Root;
+use crate::system::time;
 
 /// Brings forwarded addresses in line with metadata.
 pub(super) fn reconcile(input: &Input) -> Report {
-    let pass = match network::reconcile(&input.document, &input.settings) {
+    let pass = match network::reconcile(&input.document, &input.settings, &state(), time::now()) {
         Ok(pass) => pass,
         Err(error) => return unreadable(&error),
     };
-    let failures = pass.failures.iter().map(ToString::to_string);
     Report {
         changes: changes(&pass.done, &pass.lines),
-        failures: failures.map(told).collect(),
+        failures: pass.unfinished().map(told).collect(),
         problems: problems(&pass.problems, &pass.pending),
         ..Report::default()
     }
@@ -26,7 +27,7 @@ pub(super) fn preview(input: &Input) -> Report {
     if !input.settings.daemons.network_daemon {
         return Report::default();
     }
-    let observed = match network::observe() {
+    let observed = match network::observe(&state()) {
         Ok(observed) => observed,
         Err(error) => return unreadable(&error),
     };
@@ -52,6 +53,10 @@ pub(super) fn preview(input: &Input) -> Report {
         problems: problems(&plan.problems, &plan.pending),
         ..Report::default()
     }
+}
+
+fn state() -> State {
+    State::at(Root::machine())
 }
 
 /// The changes of each interface as one: `lines` has a line for each interface, in their order.

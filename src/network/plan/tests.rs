@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::network::routes::parse;
 
@@ -48,6 +50,7 @@ fn observed(links: &[u8], routes: Vec<Route>) -> Observed {
     Observed {
         links: links.iter().copied().map(link).collect(),
         routes,
+        ..Observed::default()
     }
 }
 
@@ -330,6 +333,50 @@ fn the_protocol_id_is_the_configured_one_and_never_one_of_the_kernel() {
     }
 }
 
+#[test]
+fn routes_of_ours_are_moved_to_a_new_number_and_nobody_elses() {
+    let mut observed = observed(
+        &[2],
+        vec![
+            route("1.1.1.1", 2, OURS),
+            route("1.1.1.2", 2, OURS),
+            route("1.1.1.3", 2, OURS),
+        ],
+    );
+    let then = Timestamp::from_second(1000).unwrap();
+    let now = Timestamp::from_second(2000).unwrap();
+    // The third one is there as well, and not by us.
+    let ours = &observed.routes[..2];
+    let marks = ours.iter().filter_map(mark).map(|mark| (mark, then));
+    observed.record.present = marks.collect();
+    let document = document(vec![nic(2, &["1.1.1.1", "1.1.1.3"])]);
+    let mut settings = Settings::default();
+    settings.ip_forwarding.ethernet_proto_id = 77;
+    let plan = plan(&document, &settings, &observed);
+    assert_eq!(
+        told(&plan.changes),
+        [
+            "remove 1.1.1.1 from eth2 (it has an earlier protocol id of ours)",
+            "add 1.1.1.1 to eth2 (instance/network-interfaces/0/forwarded-ips)",
+            "remove 1.1.1.2 from eth2 (not in metadata)",
+        ]
+    );
+    assert_eq!(plan.held.len(), 1, "the third one is left alone");
+    // A removal that failed leaves the route in the record, to be tried again.
+    let record = observed.record.after(&plan, &plan.changes[..2], now);
+    let present: Vec<_> = record
+        .present
+        .iter()
+        .map(|(mark, since)| (text(mark.prefix), mark.protocol, *since))
+        .collect();
+    assert_eq!(
+        present,
+        [("1.1.1.1".into(), 77, now), ("1.1.1.2".into(), OURS, then)]
+    );
+    let missing: Vec<_> = record.missing.into_iter().collect();
+    assert_eq!(missing, [((2, parse("1.1.1.3").unwrap()), now)]);
+}
+
 /// Does to a list of routes what the kernel does: a destination and rank is there once.
 fn simulate(routes: &mut Vec<Route>, changes: &[Change]) {
     for change in changes {
@@ -393,8 +440,16 @@ proptest! {
         present in prop::collection::btree_set(2_u8..6, 0..4),
         up: bool,
         enabled: bool,
+        recorded: bool,
     ) {
         let mut observed = observed(&present.into_iter().collect::<Vec<_>>(), routes);
+        // Half of the routes of an earlier number are ours, the others somebody else's.
+        let ours = |route: &Route| {
+            route.protocol == OURS
+                || recorded && route.protocol == 77 && route.interface.is_some_and(|index| index % 2 == 0)
+        };
+        let marks = observed.routes.iter().filter(|route| ours(route)).filter_map(mark);
+        observed.record.present = marks.map(|mark| (mark, Timestamp::UNIX_EPOCH)).collect();
         for link in &mut observed.links {
             link.up = up;
         }
@@ -402,13 +457,19 @@ proptest! {
         settings.network_interfaces.ip_forwarding = enabled;
         let document = document(nics);
         let foreign = |routes: &[Route]| -> Vec<Route> {
-            routes.iter().filter(|route| route.protocol != OURS).copied().collect()
+            routes.iter().filter(|route| !ours(route)).copied().collect()
         };
 
         let first = plan(&document, &settings, &observed);
         let before = foreign(&observed.routes);
         simulate(&mut observed.routes, &first.changes);
         prop_assert_eq!(foreign(&observed.routes), before);
+        observed.record = observed.record.after(&first, &first.changes, Timestamp::UNIX_EPOCH);
+        let recorded: Vec<Mark> = observed.record.present.keys().copied().collect();
+        let mut there: Vec<Mark> =
+            observed.routes.iter().filter(|route| route.protocol == OURS).filter_map(mark).collect();
+        there.sort();
+        prop_assert_eq!(recorded, there);
         let second = plan(&document, &settings, &observed);
         prop_assert_eq!(&second.changes, &[]);
         prop_assert_eq!(second.problems, first.problems);

@@ -1,0 +1,143 @@
+//! What the network is like, interface by interface and route by route, for people and for programs. Pure.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::interfaces;
+use super::observe::Observed;
+use super::plan::{Plan, is_enabled};
+use super::record::Mark;
+use super::routes::{Origin, wanted};
+use crate::config::Settings;
+use crate::metadata::document::NetworkInterface;
+use crate::system::netlink::{Address, MacAddress};
+
+/// What has become of an address that metadata asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Our route is there.
+    Present,
+    /// It is not.
+    Missing,
+    /// The machine answers to it by somebody else's route, which has this protocol id.
+    Foreign(u8),
+}
+
+/// One route that metadata asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The address or range.
+    pub prefix: IpNet,
+    /// Where metadata has it.
+    pub origin: Origin,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Since when it is there, or missing; `None` when no pass has seen it so.
+    pub since: Option<Timestamp>,
+}
+
+/// One NIC of metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// Its position in metadata.
+    pub position: usize,
+    /// Its MAC address as metadata has it.
+    pub mac: String,
+    /// The name of its interface; `None` when there is none.
+    pub interface: Option<String>,
+    /// Whether the interface is up.
+    pub up: bool,
+    /// The addresses of the interface.
+    pub addresses: Vec<IpNet>,
+    /// The routes that it should have.
+    pub routes: Vec<Wanted>,
+}
+
+/// Puts metadata, the machine and the plan side by side.
+#[must_use]
+pub fn status(
+    nics: &[NetworkInterface],
+    settings: &Settings,
+    observed: &Observed,
+    addresses: &[Address],
+    plan: &Plan,
+) -> Vec<Nic> {
+    let held: BTreeMap<IpNet, u8> = plan
+        .held
+        .iter()
+        .map(|held| (held.prefix, held.protocol))
+        .collect();
+    let mut listed = Vec::with_capacity(nics.len());
+    for (position, nic) in nics.iter().enumerate() {
+        let mac: Option<MacAddress> = nic.mac.parse().ok();
+        let link = mac.and_then(|mac| interfaces::find(&observed.links, mac));
+        let mut entry = Nic {
+            position,
+            mac: nic.mac.clone(),
+            interface: None,
+            up: false,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        };
+        if let Some(link) = link {
+            let here = |address: &&Address| address.interface == link.index;
+            entry.interface = Some(link.name.clone());
+            entry.up = link.up;
+            entry.addresses = addresses
+                .iter()
+                .filter(here)
+                .map(|address| address.address)
+                .collect();
+            let wanted = plan.wanted.get(&link.index).into_iter().flatten();
+            entry.routes = wanted
+                .filter(|(_, origin)| origin.nic == position)
+                .map(|(prefix, origin)| {
+                    wanted_route(*prefix, *origin, link.index, &held, observed, plan)
+                })
+                .collect();
+        } else if is_enabled(settings) {
+            let (wanted, _) = wanted(position, nic, &settings.ip_forwarding);
+            let missing = |(prefix, origin)| Wanted {
+                prefix,
+                origin,
+                presence: Presence::Missing,
+                since: None,
+            };
+            entry.routes = wanted.into_iter().map(missing).collect();
+        }
+        listed.push(entry);
+    }
+    listed
+}
+
+fn wanted_route(
+    prefix: IpNet,
+    origin: Origin,
+    interface: u32,
+    held: &BTreeMap<IpNet, u8>,
+    observed: &Observed,
+    plan: &Plan,
+) -> Wanted {
+    let mark = Mark {
+        interface,
+        prefix,
+        protocol: plan.protocol,
+    };
+    let (presence, since) = if plan.ours.contains(&mark) {
+        (Presence::Present, observed.record.present.get(&mark))
+    } else {
+        let presence = match held.get(&prefix) {
+            Some(protocol) => Presence::Foreign(*protocol),
+            None => Presence::Missing,
+        };
+        (presence, observed.record.missing.get(&(interface, prefix)))
+    };
+    Wanted {
+        prefix,
+        origin,
+        presence,
+        since: since.copied(),
+    }
+}
