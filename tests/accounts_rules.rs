@@ -812,6 +812,48 @@ fn keys_go_where_sshd_looks_for_them_or_nowhere() {
     });
 }
 
+#[test]
+fn sshd_is_asked_about_a_user_once_until_its_configuration_changes() {
+    in_sandbox(
+        "sshd_is_asked_about_a_user_once_until_its_configuration_changes",
+        || {
+            run(["ssh-keygen", "-A"]);
+            let site = "/etc/ssh/sshd_config.d/site.conf";
+            let setting = |name: &str| format!("Match User alice\n  AuthorizedKeysFile {name}\n");
+            std::fs::write(site, setting(".ssh/special")).unwrap();
+            replace_program(
+                "sshd",
+                "echo \"$*\" >>/tmp/asked; exec /usr/sbin/sshd \"$@\"",
+            );
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice"), entry("bob")]);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let asked = || contents("/tmp/asked").lines().count();
+            // SIGHUP makes the agent look at everybody.
+            let look = || {
+                let before = agent.said().matches("Pass of accounts").count();
+                agent.signal("HUP");
+                poll_until(PATIENCE, "a pass", || {
+                    agent.said().matches("Pass of accounts").count() > before
+                });
+            };
+            // Files that have just been written are not trusted to be the same.
+            poll_until(PATIENCE, "a pass without a question", || {
+                let before = asked();
+                look();
+                asked() == before
+            });
+            assert!(contents("/tmp/asked").contains("user=bob,"));
+            std::fs::write(site, setting(".ssh/other")).unwrap();
+            poll_until(PATIENCE, "the new answer counts", || {
+                look();
+                contents("/home/alice/.ssh/other").contains(KEY)
+            });
+        },
+    );
+}
+
 /// Blocks every open in a directory until it is ended, as a dead file server does.
 const BLOCKER: &str = r#"
 import ctypes, os, signal, sys

@@ -12,15 +12,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::authorized_keys;
-use super::location::{KeysFiles, Location};
+use super::location::{self, KeysFiles, Location};
 use super::plan::{Account, KeysFile};
 use crate::system::credentials::{Credentials, GivenUp, Work};
-use crate::system::files::{self, Attributes, Directory};
+use crate::system::files::{self, Attributes, Directory, Stamp};
 use crate::system::root::Root;
-use crate::system::selinux;
+use crate::system::{selinux, time};
 
 /// The largest file that is read, in bytes: sshd itself reads far less.
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
+/// How long what sshd said of a user counts, in seconds: the groups of a directory can change without any file.
+const ANSWER_COUNTS: i64 = 600;
 /// How long a home may take to answer before the others are seen to.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one that was too slow before, and has answered since, may take.
@@ -30,6 +32,10 @@ const LONG_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Homes {
     keys_files: KeysFiles,
+    /// What sshd said of users, where it depends on them. It is asked again when its answer may be another.
+    asked: Mutex<BTreeMap<String, String>>,
+    /// When it was asked first, and what its answer comes from.
+    basis: Option<(i64, Vec<Stamp>)>,
     slow: Mutex<BTreeMap<u32, Slow>>,
 }
 
@@ -49,9 +55,37 @@ impl<T: Send + std::fmt::Debug + 'static> Pending for Work<T> {
 }
 
 impl Homes {
-    /// Reads anew where sshd looks for keys; once before each pass.
+    /// Reads anew where sshd looks for keys; once before each pass. What sshd has said of users counts for a while, as long
+    /// as its configuration, the users and the groups are the same files: thousands of calls would take longer than a pass.
     pub fn refresh(&mut self) {
-        self.keys_files = KeysFiles::read(&Root::machine());
+        let now = time::now().as_second();
+        let root = Root::machine();
+        let users = ["/etc/passwd", "/etc/group"].map(PathBuf::from);
+        let files = location::configuration_files(&root)
+            .into_iter()
+            .chain(users);
+        let stamps: Vec<Stamp> = files.map(|path| Stamp::of(&path, now)).collect();
+        let is_same = |(since, before): &(i64, Vec<Stamp>)| {
+            (0..ANSWER_COUNTS).contains(&(now - since)) && *before == stamps
+        };
+        if self.basis.as_ref().is_some_and(is_same) && stamps.iter().all(Stamp::is_settled) {
+            return;
+        }
+        self.keys_files = KeysFiles::read(&root);
+        self.asked = Mutex::default();
+        self.basis = Some((now, stamps));
+    }
+
+    /// The patterns of `AuthorizedKeysFile` for a user.
+    fn patterns(&self, name: &str) -> String {
+        if let KeysFiles::Everybody(patterns) = &self.keys_files {
+            return patterns.clone();
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let patterns = asked.entry(name.to_owned());
+        patterns
+            .or_insert_with(|| self.keys_files.patterns(name))
+            .clone()
     }
 
     /// Reads the `authorized_keys` of users, in their order.
@@ -163,7 +197,7 @@ impl Homes {
     }
 
     fn place(&self, name: &str, account: &Account) -> Result<Place, String> {
-        match self.keys_files.location(name, account.uid, &account.home) {
+        match location::locate(&self.patterns(name), name, account.uid, &account.home) {
             Location::BelowHome(names) => Ok(Place {
                 home: account.home.clone(),
                 names,

@@ -62,17 +62,16 @@ impl KeysFiles {
         Self::Everybody(ask_sshd(&["-T"]).unwrap_or(written))
     }
 
-    /// Where the keys of a user go.
+    /// The patterns for a user. Where they depend on the user sshd is asked, which takes a process.
     #[must_use]
-    pub fn location(&self, user: &str, uid: u32, home: &Path) -> Location {
-        let patterns = match self {
+    pub fn patterns(&self, user: &str) -> String {
+        match self {
             Self::Everybody(patterns) => patterns.clone(),
             Self::PerUser(otherwise) => {
                 let connection = format!("user={user},host=localhost,addr=127.0.0.1");
                 ask_sshd(&["-T", "-C", &connection]).unwrap_or_else(|| otherwise.clone())
             }
-        };
-        locate(&patterns, user, uid, home)
+        }
     }
 }
 
@@ -127,8 +126,9 @@ fn first_outside_match(texts: &[String]) -> Option<String> {
     values.next().map(|(_, value)| value.to_owned())
 }
 
-/// The first pattern that is below the home directory.
-fn locate(patterns: &str, user: &str, uid: u32, home: &Path) -> Location {
+/// Where the keys of a user go: the first pattern that is below the home directory.
+#[must_use]
+pub fn locate(patterns: &str, user: &str, uid: u32, home: &Path) -> Location {
     let used = patterns
         .split_whitespace()
         .filter(|pattern| !pattern.eq_ignore_ascii_case("none"));

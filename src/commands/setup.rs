@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Log details, and to standard error as well.
     #[arg(short, long)]
     debug: bool,
+    /// Copy log lines to the serial console (Core.console_level says which).
+    #[arg(long)]
+    console: bool,
 }
 
 /// Runs the set-up and shows what became of it.
@@ -64,7 +67,8 @@ pub struct Arguments {
 /// # Errors
 /// Another set-up goes on and on, or standard output cannot be written.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let run = set_up(arguments.keep_host_keys, arguments.debug)?;
+    let log = logging::Options::program(arguments.debug).with_serial_console(arguments.console);
+    let run = set_up(arguments.keep_host_keys, &log)?;
     let text = if arguments.json {
         let mut text = serde_json::to_string_pretty(&run)?;
         text.push('\n');
@@ -83,7 +87,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Another set-up goes on and on.
 pub fn run_legacy(debug: bool) -> anyhow::Result<ExitCode> {
-    Ok(status(&set_up(false, debug)?))
+    Ok(status(&set_up(false, &logging::Options::program(debug))?))
 }
 
 fn status(run: &Run) -> ExitCode {
@@ -106,9 +110,9 @@ fn table(run: &Run) -> String {
     run.steps.iter().map(line).collect()
 }
 
-fn set_up(keep_host_keys: bool, debug: bool) -> anyhow::Result<Run> {
+fn set_up(keep_host_keys: bool, log: &logging::Options) -> anyhow::Result<Run> {
     super::require_root("set the machine up")?;
-    logging::start(&logging::Options::program(debug));
+    logging::start(log);
     let root = Root::machine();
     let _lock = wait_for_lock(&root)?;
     let client = Client::new(Endpoint::compute_engine());
@@ -127,7 +131,10 @@ fn set_up(keep_host_keys: bool, debug: bool) -> anyhow::Result<Run> {
             notify_socket.is_some()
         },
     };
-    Ok(setup::run(&Context::new(root, keep_host_keys, outside)))
+    let context = Context::new(root, keep_host_keys, outside);
+    let core = &context.settings().core;
+    logging::set_levels(core.level(), core.serial_level());
+    Ok(setup::run(&context))
 }
 
 /// Takes the lock of the set-up, after the one that runs. Where no lock can be taken at all the set-up goes on without:

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::Verdict;
-use crate::accounts::location::{KeysFiles, Location};
+use crate::accounts::location::{KeysFiles, Location, locate};
 use crate::accounts::sudoers;
 use crate::metadata::{Client, MetadataError, Query};
 use crate::system::processes::{self, Invocation};
@@ -104,7 +104,8 @@ pub(super) fn sshd() -> Verdict {
         );
     }
     // Any user will do: where it depends on the user, sshd is asked about this one.
-    match KeysFiles::read(&Root::machine()).location("nobody", 65534, Path::new("/home/nobody")) {
+    let patterns = KeysFiles::read(&Root::machine()).patterns("nobody");
+    match locate(&patterns, "nobody", 65534, Path::new("/home/nobody")) {
         Location::BelowHome(names) => {
             let file: std::path::PathBuf = names.iter().collect();
             verdict.note(format!("takes keys from ~/{}", file.display()))

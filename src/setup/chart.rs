@@ -12,14 +12,14 @@ const NAME: usize = 18;
 #[must_use]
 pub fn draw(run: &Run) -> String {
     let mut text = format!(
-        "Instance set-up of {}, {} after the kernel: {}\n\n",
+        "Set-up of {} took {} (the kernel was up for {:.0} s)\n\n",
         run.began
             .split('.')
             .next()
             .unwrap_or_default()
             .replace('T', " "),
-        seconds(run.uptime),
-        seconds(run.seconds)
+        seconds(run.seconds),
+        run.uptime
     );
     text += &format!("{:<NAME$} {:>8} {:>8}\n", "step", "began at", "took");
     let whole = run.seconds.max(f64::MIN_POSITIVE);
@@ -81,7 +81,7 @@ mod tests {
             instance: None,
             boot: String::new(),
             began: "2026-11-22T15:00:00.123Z".into(),
-            uptime: 3.2,
+            uptime: 987_654_321.2,
             seconds: 2.0,
             steps: vec![
                 step("metadata", Result::Done, 0.0, 1.0),
@@ -92,7 +92,7 @@ mod tests {
         };
         let half = "#".repeat(17);
         let expected = format!(
-            "Instance set-up of 2026-11-22 15:00:00, 3.20 s after the kernel: 2.00 s\n\n\
+            "Set-up of 2026-11-22 15:00:00 took 2.00 s (the kernel was up for 987654321 s)\n\n\
              step               began at     took\n\
              metadata             0.00 s   1.00 s  {half}\n\
              host-keys            1.00 s   1.00 s  {:17}{half} failed\n\

@@ -10,10 +10,11 @@ use std::path::Path;
 use crate::system::files;
 use crate::system::root::Root;
 
-/// What the firmware says, the best first. Both are for root alone.
-const IDENTITIES: [&str; 2] = [
-    "/sys/class/dmi/id/product_uuid",
-    "/sys/class/dmi/id/product_serial",
+/// What the firmware says, the best first, and how it begins where it is an identity: a serial number may be a phrase that
+/// many machines have. Both are for root alone.
+const IDENTITIES: [(&str, &str); 2] = [
+    ("/sys/class/dmi/id/product_uuid", ""),
+    ("/sys/class/dmi/id/product_serial", "GoogleCloud-"),
 ];
 
 /// A number that the kernel draws at each boot (random(4)).
@@ -28,11 +29,10 @@ const LIMIT: u64 = 4096;
 /// The identity of the machine; `None` where the firmware has none, as in a container.
 #[must_use]
 pub fn identity(root: &Root) -> Option<String> {
-    let read = |path: &&str| files::read_stream(&root.path(path), LIMIT).ok();
-    IDENTITIES
-        .iter()
-        .filter_map(read)
-        .find_map(|text| words(&text))
+    IDENTITIES.iter().find_map(|(path, beginning)| {
+        let text = files::read_stream(&root.path(path), LIMIT).ok()?;
+        words(&text).filter(|identity| identity.starts_with(beginning))
+    })
 }
 
 /// The boot.
@@ -71,9 +71,10 @@ mod tests {
         assert_eq!(identity(&root), None);
         files::create_directories(&root.path("/sys/class/dmi/id"), 0o755).unwrap();
         for (path, text, expected) in [
-            (IDENTITIES[0], "\n", None),
-            (IDENTITIES[1], "GoogleCloud-1\n", Some("GoogleCloud-1")),
-            (IDENTITIES[0], "uuid-1\n", Some("uuid-1")),
+            (IDENTITIES[0].0, "\n", None),
+            (IDENTITIES[1].0, "Not Specified\n", None),
+            (IDENTITIES[1].0, "GoogleCloud-1\n", Some("GoogleCloud-1")),
+            (IDENTITIES[0].0, "uuid-1\n", Some("uuid-1")),
         ] {
             files::replace(&root.path(path), text.as_bytes(), &Attributes::mode(0o400)).unwrap();
             assert_eq!(identity(&root).as_deref(), expected, "{path} {text:?}");

@@ -187,14 +187,6 @@ fn only_host_keys_failed(ran: &Ran, reason: &str) {
     assert!(failures.iter().all(expected), "{failures:?}\n{}", ran.log);
     assert!(failures.contains(&"host-keys"), "{failures:?}");
     assert!(ran.log.contains(reason), "{reason}: {}", ran.log);
-    assert_eq!(
-        ran.result("boto"),
-        if ran.log.contains("wrote /etc/boto") {
-            "done"
-        } else {
-            "unchanged"
-        }
-    );
 }
 
 #[test]
@@ -204,7 +196,6 @@ fn what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it()
         "host_keys::what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it",
         || {
             let vm = Vm::new();
-            image_host_keys();
             image_host_keys();
             configure(QUICK);
             let completes = || {
@@ -241,7 +232,7 @@ fn what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it()
                 "cp -a /tmp/ssh/ssh_host_* /etc/ssh/; head -c 2000000 /dev/zero > /etc/ssh/filler || true",
             ]);
             let before = fingerprints();
-            only_host_keys_failed(&set_up(), "ssh_host_ecdsa_key");
+            only_host_keys_failed(&set_up(), "No space left on device");
             assert_eq!(fingerprints(), before);
             assert_eq!(contents("/etc/google_instance_id").trim(), "2");
             run(["rm", "/etc/ssh/filler"]);
@@ -288,7 +279,6 @@ fn an_sshd_that_was_let_go_too_early_is_told_of_the_renewal() {
         || {
             let vm = Vm::new();
             image_host_keys();
-            image_host_keys();
             configure(QUICK);
             fs::create_dir_all("/run/systemd/system").unwrap();
             run(["mount", "-t", "tmpfs", "tmpfs", "/sys/class"]);
@@ -312,10 +302,13 @@ fn an_sshd_that_was_let_go_too_early_is_told_of_the_renewal() {
                     .env("NOTIFY_SOCKET", socket);
                 let status = Daemon::start_command("setup", &mut command).wait(PATIENCE);
                 assert_eq!(status.code(), Some(0));
+                let mut told = Vec::new();
                 let mut buffer = [0; 100];
-                let length = manager.recv(&mut buffer).unwrap();
-                assert_eq!(&buffer[..length], b"READY=1");
-                assert!(manager.recv(&mut buffer).is_err(), "told once");
+                while let Ok(length) = manager.recv(&mut buffer) {
+                    told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                }
+                told.retain(|state| state.starts_with("READY"));
+                assert_eq!(told, ["READY=1"]);
             };
             set_up();
             assert_eq!(contents(log), "", "systemd starts sshd after the set-up");

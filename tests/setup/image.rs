@@ -25,7 +25,6 @@ fn an_image_is_cleaned_of_what_belongs_to_an_instance() {
         || {
             let vm = Vm::new();
             image_host_keys();
-            image_host_keys();
             configure(QUICK);
             vm.set_keys(&[entry("alice")]);
             run([PROGRAM, "accounts", "sync"]);

@@ -209,7 +209,6 @@ fn the_time_of_the_boot_is_shown_as_a_chart_and_as_json() {
             );
             let _vm = Vm::new();
             image_host_keys();
-            image_host_keys();
             configure(QUICK);
             let (first, second) = (set_up(), set_up());
             let shown = |options: &[&str]| text_of([&[PROGRAM, "analyze"], options].concat());
@@ -234,7 +233,6 @@ fn the_legacy_program_takes_its_options_and_does_the_same() {
         "run::the_legacy_program_takes_its_options_and_does_the_same",
         || {
             let _vm = Vm::new();
-            image_host_keys();
             image_host_keys();
             configure(QUICK);
             std::os::unix::fs::symlink(PROGRAM, "/tmp/google_instance_setup").unwrap();
