@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     accounts, agent, analyze, config, doctor, emulator, history, hooks, hostname, image_clean,
-    legacy, metadata, network, pass, sandbox, scripts, setup, status, r#try,
+    legacy, metadata, network, nvme_id, pass, sandbox, scripts, setup, status, r#try, tune,
 };
 use crate::system::log;
 
@@ -59,6 +59,10 @@ enum Command {
     ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Spread interrupts and queues over the processors, and set up local SSDs.
+    Tune(tune::Arguments),
+    /// Print the name of an NVMe disk, for udev.
+    NvmeId(nvme_id::Arguments),
     /// Show and run the programs that are started when something happens.
     Hooks(hooks::Arguments),
     /// Show, check and change the configuration.
@@ -113,6 +117,8 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
             Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Tune(arguments) => conclude(tune::run(&arguments)),
+            Command::NvmeId(arguments) => conclude(nvme_id::run(&arguments)),
             Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),

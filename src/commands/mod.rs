@@ -15,6 +15,7 @@ mod input;
 pub mod legacy;
 pub mod metadata;
 pub mod network;
+pub mod nvme_id;
 mod output;
 pub mod pass;
 pub(crate) mod sandbox;
@@ -22,6 +23,7 @@ pub mod scripts;
 pub mod setup;
 pub mod status;
 pub mod r#try;
+pub mod tune;
 
 use std::io::Write;
 use std::process::ExitCode;
