@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod agent;
 pub mod analyze;
 pub mod config;
+pub mod doctor;
 pub mod emulator;
 mod explain;
 pub mod history;
