@@ -10,9 +10,13 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
-#[path = "tuning/kernel.rs"]
-mod kernel;
+#[path = "virtual_machine/clock.rs"]
+mod clock;
 mod support;
+#[path = "virtual_machine/time_server.rs"]
+mod time_server;
+#[path = "virtual_machine/tuning.rs"]
+mod tuning;
 
 use std::fs;
 use std::time::Instant;
@@ -20,19 +24,21 @@ use std::time::Instant;
 use support::virtual_machine::{Hardware, VirtualMachine, on_virtual_machine};
 use support::{run, text_of};
 
+/// One boot for everything: it takes longer than what is looked at.
 #[test]
-fn a_virtual_machine_has_its_hardware_and_its_metadata() {
+fn what_only_a_machine_of_its_own_shows() {
     let started = Instant::now();
     on_virtual_machine(
-        "a_virtual_machine_has_its_hardware_and_its_metadata",
+        "what_only_a_machine_of_its_own_shows",
         |hardware, vm| {
             hardware.network_card(2);
             hardware.nvme("nvme_card7");
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
+            clock::prepare(hardware);
             vm.set("instance/description", "a virtual machine");
             add_set_up(hardware);
-            kernel::prepare(hardware, vm);
+            tuning::prepare(hardware, vm);
             // Announced already when the agent starts.
             vm.set("instance/preempted", "TRUE");
             let hook = "#!/bin/sh\ncat /proc/self/oom_score_adj > /run/score\n";
@@ -45,9 +51,9 @@ fn a_virtual_machine_has_its_hardware_and_its_metadata() {
             look_around(&mut machine);
             look_at_the_set_up(&mut machine);
             look_at_the_memory_score(&mut machine);
-            kernel::look(&mut machine);
-            machine.power_off();
-            println!("off after {:?}", started.elapsed());
+            tuning::look(&mut machine);
+            clock::is_kept_right(&mut machine);
+            println!("done after {:?}", started.elapsed());
         },
     );
 }
