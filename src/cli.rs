@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, analyze, config, emulator, history, hooks, hostname, image_clean, legacy,
-    metadata, network, pass, sandbox, scripts, setup, status, r#try,
+    accounts, agent, analyze, config, doctor, emulator, history, hooks, hostname, image_clean,
+    legacy, metadata, network, nvme_id, pass, sandbox, scripts, setup, status, r#try, tune,
 };
 use crate::system::log;
 
@@ -45,6 +45,8 @@ enum Command {
     Apply(pass::ApplyArguments),
     /// Show how each part of the agent is and what it changed last.
     Status(status::Arguments),
+    /// Look for what is wrong with the machine, and say what to do about it.
+    Doctor(doctor::Arguments),
     /// Show what was changed, when, and why.
     History(history::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
@@ -63,6 +65,10 @@ enum Command {
     ImageClean(image_clean::Arguments),
     /// Run the owner's startup or shutdown scripts.
     Scripts(scripts::Arguments),
+    /// Spread interrupts and queues over the processors, and set up local SSDs.
+    Tune(tune::Arguments),
+    /// Print the name of an NVMe disk, for udev.
+    NvmeId(nvme_id::Arguments),
     /// Show and run the programs that are started when something happens.
     Hooks(hooks::Arguments),
     /// Show, check and change the configuration.
@@ -150,6 +156,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Plan(arguments) => conclude(pass::run_plan(&arguments)),
             Command::Apply(arguments) => conclude(pass::run_apply(&arguments)),
             Command::Status(arguments) => conclude(status::run(&arguments)),
+            Command::Doctor(arguments) => conclude(doctor::run(&arguments)),
             Command::History(arguments) => conclude(history::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
             Command::Network(arguments) => conclude(network::run(&arguments)),
@@ -159,6 +166,8 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Analyze(arguments) => conclude(analyze::run(&arguments)),
             Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
+            Command::Tune(arguments) => conclude(tune::run(&arguments)),
+            Command::NvmeId(arguments) => conclude(nvme_id::run(&arguments)),
             Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),
             Command::Metadata(arguments) => conclude(metadata::run(&arguments)),
@@ -190,8 +199,12 @@ pub(crate) fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
 
 /// Prints what the parser of the arguments says: help and version are no failure.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
-    // A closed standard output is no reason to fail differently.
-    let _ = error.print();
+    let printed = error.print();
+    // Help that nobody gets is a failure, but for a reader that has had enough.
+    let is_lost = printed.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+    if is_lost && error.exit_code() == 0 {
+        return ExitCode::FAILURE;
+    }
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 

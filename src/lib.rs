@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod emulator;
 pub mod hostname;
 pub mod metadata;

@@ -29,7 +29,7 @@ const MANAGER: &[&str] = &[
 ];
 
 /// Every room of the library, and the rooms that it may name besides itself. `*` is every room.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("system", &[]),
     ("metadata", &["system"]),
     ("config", &["system"]),
@@ -58,6 +58,13 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "scripts", "hostname",
         ],
     ),
+    // Looks at what the others look at, from beside the loop.
+    (
+        "doctor",
+        &[
+            "system", "metadata", "config", "accounts", "oslogin", "network", "setup", "agent",
+        ],
+    ),
     ("commands", &["*"]),
     ("cli", &["*"]),
     ("main", &["cli"]),
@@ -76,8 +83,8 @@ const DOCUMENT_TYPES: [&str; 6] = [
 ];
 
 /// Rooms that act on the machine through `system` and in no other way.
-const THROUGH_SYSTEM: [&str; 10] = [
-    "accounts", "oslogin", "network", "hostname", "clock", "setup", "scripts", "config",
+const THROUGH_SYSTEM: [&str; 11] = [
+    "doctor", "accounts", "oslogin", "network", "hostname", "clock", "setup", "scripts", "config",
     "metadata", "agent",
 ];
 

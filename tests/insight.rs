@@ -10,6 +10,9 @@
 
 mod support;
 
+#[path = "insight/doctor.rs"]
+mod doctor;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -602,4 +605,55 @@ fn what_hangs_in_one_manager_does_not_delay_the_others() {
             );
         },
     );
+}
+
+#[test]
+fn closed_pipes_full_disks_and_ordinary_users_are_told_apart() {
+    let name = "closed_pipes_full_disks_and_ordinary_users_are_told_apart";
+    in_sandbox(name, || {
+        let vm = Vm::new();
+        vm.set_keys(&[entry("alice")]);
+        run([PROGRAM, "apply", "--once"]);
+        let bash = |line: &str| attempt(["bash", "-o", "pipefail", "-c", line]);
+        for command in [
+            "plan --json",
+            "history --json",
+            "status --json",
+            "doctor --json",
+            "accounts list",
+            "accounts list --json",
+            "explain user alice",
+            "explain option Accounts.groups",
+            "config show",
+            "metadata get instance/ --recursive",
+            "--help",
+        ] {
+            // A reader that has had enough is nobody's fault, and a full disk is told.
+            let piped = bash(&format!("{PROGRAM} {command} 2> /tmp/told | true"));
+            assert_ne!(piped.status.code(), Some(101), "{command}");
+            let told = contents("/tmp/told");
+            assert!(!told.contains("roken pipe"), "{command}: {told}");
+            let full = bash(&format!("{PROGRAM} {command} > /dev/full"));
+            assert_eq!(full.status.code(), Some(1), "{command}");
+        }
+        for command in [
+            "agent",
+            "plan",
+            "apply --once",
+            "history",
+            "doctor",
+            "accounts list",
+            "accounts sync",
+            "explain user alice",
+            "setup",
+        ] {
+            let line =
+                format!("setpriv --reuid=65534 --regid=65534 --clear-groups {PROGRAM} {command}");
+            let refused = bash(&line);
+            assert_eq!(refused.status.code(), Some(1), "{command}");
+            let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(told.contains("run it as root"), "{command}: {told}");
+            assert_eq!(told.lines().count(), 1, "{command}: {told}");
+        }
+    });
 }

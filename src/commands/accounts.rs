@@ -1,7 +1,5 @@
 //! `gce-guest accounts` and `gce-guest explain user`: the users that metadata asks for, for people and for scripts.
 
-use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -9,7 +7,10 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use crate::accounts::explain::explain;
+use super::output::{counted, print, print_json};
+use super::pass::{record, take_place_of_agent};
+use super::require_root;
+use crate::accounts::explain::{Link, explain};
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
@@ -19,7 +20,6 @@ use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::cli::tell;
 use crate::commands::{explain as explanation, input, network};
-use crate::system::locks::FileLock;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -124,15 +124,11 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         &situation.input.settings,
         &situation.observed,
     );
-    let mut out = io::stdout().lock();
-    for link in &links {
-        writeln!(
-            out,
-            "{}  {}",
-            if link.holds { "ok  " } else { "FAIL" },
-            link.text
-        )?;
-    }
+    let line = |link: &Link| {
+        let word = if link.holds { "ok  " } else { "FAIL" };
+        format!("{word}  {}\n", link.text)
+    };
+    print(&links.iter().map(line).collect::<String>())?;
     let all_hold = links.iter().all(|link| link.holds);
     Ok(if all_hold {
         ExitCode::SUCCESS
@@ -143,6 +139,7 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 
 /// Reads metadata, settings and the machine, which has to be read as root; `also` is looked up in any case.
 fn look(also: Option<&String>) -> anyhow::Result<Situation> {
+    require_root("look into other users' home directories")?;
     let input = input::read()?;
     let desired = desired(&input.document, time::now());
     let instance_id = input.document.instance.id.present().cloned();
@@ -163,17 +160,20 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
 }
 
 fn sync() -> anyhow::Result<ExitCode> {
-    let _lock = FileLock::try_take(Path::new(Manager::Accounts.lock()))
-        .context("take the place of the agent")?;
+    require_root("change accounts")?;
+    let _lock = take_place_of_agent(Manager::Accounts)?;
     let input = input::read()?;
     let report = Manager::Accounts.work()(&input);
-    let mut out = io::stdout().lock();
-    for change in &report.changes {
-        writeln!(out, "{}", change.what)?;
+    record(Manager::Accounts, &report);
+    let mut page: String = report
+        .changes
+        .iter()
+        .map(|change| format!("{}\n", change.what))
+        .collect();
+    if page.is_empty() {
+        page = "nothing to do\n".into();
     }
-    if report.changes.is_empty() {
-        writeln!(out, "nothing to do")?;
-    }
+    print(&page)?;
     for problem in report.problems.values().chain(report.failures.values()) {
         tell(&format!("gce-guest: {problem}"));
     }
@@ -181,8 +181,8 @@ fn sync() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     bail!(
-        "{} users could not be brought in line",
-        report.failures.len()
+        "{} could not be brought in line",
+        counted(report.failures.len(), "user")
     );
 }
 
@@ -199,16 +199,14 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
         .keys()
         .map(|name| user(name, &situation, &plan))
         .collect();
-    let mut out = io::stdout().lock();
     if as_json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&users)?)?;
+        print_json(&users)?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(
-        out,
-        "{:<20} {:<8} {:>4}  {:<20} STATE",
+    let mut page = format!(
+        "{:<20} {:<8} {:>4}  {:<20} STATE\n",
         "USER", "ORIGIN", "KEYS", "NEXT EXPIRY"
-    )?;
+    );
     for user in &users {
         let text = |field: &str| user[field].as_str().unwrap_or("-").to_owned();
         let (name, origin, expiry, state) = (
@@ -217,12 +215,12 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
             text("next_expiry"),
             text("state"),
         );
-        writeln!(
-            out,
-            "{name:<20} {origin:<8} {:>4}  {expiry:<20} {state}",
+        page += &format!(
+            "{name:<20} {origin:<8} {:>4}  {expiry:<20} {state}\n",
             user["keys"].as_u64().unwrap_or_default()
-        )?;
+        );
     }
+    print(&page)?;
     Ok(ExitCode::SUCCESS)
 }
 

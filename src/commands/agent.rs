@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::require_root;
 use crate::agent::managers::Manager;
 use crate::agent::{self, Options};
 use crate::metadata::{Client, Endpoint};
@@ -15,7 +16,7 @@ use crate::system::{environment, log, processes};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock;
-1 when it cannot start.
+1 when it cannot start, as for others than root.
 
 SIGHUP reads the configuration again.
 
@@ -63,6 +64,7 @@ pub fn run_managers(
     debug: bool,
     serial_console: bool,
 ) -> anyhow::Result<ExitCode> {
+    require_root("run the agent")?;
     log::start(&log::Options::daemon(debug).with_serial_console(serial_console));
     agent::run(Options {
         managers,

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
+use crate::commands::tune::{self, What};
 use crate::commands::{agent, hostname, scripts, setup};
 use crate::scripts::find::Occasion;
 use crate::system::log;
@@ -18,6 +19,8 @@ pub enum Role {
     Agent(&'static [Manager]),
     /// The script runner.
     ScriptRunner,
+    /// A program that tunes the machine.
+    Tuner(What),
     /// The set-up at boot.
     Setup,
     /// What the hooks of DHCP clients call.
@@ -38,8 +41,8 @@ pub const NAMES: [(&str, Role); 9] = [
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
     ("google_set_hostname", Role::SetHostname),
-    ("google_set_multiqueue", Role::NotYet),
-    ("google_optimize_local_ssd", Role::NotYet),
+    ("google_set_multiqueue", Role::Tuner(What::Queues)),
+    ("google_optimize_local_ssd", Role::Tuner(What::LocalSsd)),
 ];
 
 /// The role of a program name, if it is a legacy one.
@@ -78,6 +81,21 @@ struct ScriptArguments {
     arguments: Vec<String>,
 }
 
+/// The options of the programs that tune the machine: they had none.
+#[derive(Debug, Parser)]
+#[command(infer_long_args = true, disable_version_flag = true)]
+struct TunerArguments {
+    /// Print the changes and make none.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Accepted and ignored.
+    #[arg(short, long, hide = true)]
+    debug: bool,
+    /// Accepted and ignored.
+    #[arg(hide = true)]
+    ignored: Vec<OsString>,
+}
+
 /// Runs a legacy program.
 #[must_use]
 pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
@@ -92,6 +110,10 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::ScriptRunner => match ScriptArguments::try_parse_from(arguments) {
             Ok(parsed) => run_scripts(&parsed),
+            Err(error) => refuse(&error),
+        },
+        Role::Tuner(what) => match TunerArguments::try_parse_from(arguments) {
+            Ok(parsed) => conclude(tune::run_one(what, parsed.dry_run)),
             Err(error) => refuse(&error),
         },
         Role::Setup => match Arguments::try_parse_from(arguments) {

@@ -195,7 +195,8 @@ fn pass(managers: &[Manager], input: &Input) -> anyhow::Result<Vec<(Manager, Rep
     Ok(reports)
 }
 
-fn record(manager: Manager, report: &Report) {
+/// Records the changes of a pass that was made without the agent.
+pub(super) fn record(manager: Manager, report: &Report) {
     let etag = report.etag.as_deref();
     let entry = |change| Entry::new(time::now(), manager.name(), etag, change);
     let entries: Vec<Entry> = report.changes.iter().map(entry).collect();

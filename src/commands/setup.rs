@@ -111,6 +111,7 @@ fn table(run: &Run) -> String {
 }
 
 fn set_up(keep_host_keys: bool, log: &logging::Options) -> anyhow::Result<Run> {
+    super::require_root("set the machine up")?;
     logging::start(log);
     let root = Root::machine();
     let _lock = wait_for_lock(&root)?;

@@ -104,6 +104,8 @@ pub struct NetworkInterface {
     pub dhcpv6_refresh: Option<String>,
     /// `mtu` in bytes.
     pub mtu: Option<u32>,
+    /// `physicalNicId`: which NIC of the host it is, on machines that have NICs of their own (spec/beyond.md 20.1).
+    pub physical_nic_id: Option<String>,
 }
 
 /// One VLAN interface of the instance (spec/beyond.md 7.10).

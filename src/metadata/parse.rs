@@ -247,6 +247,8 @@ impl Reader {
             target_instance_ips: self.texts(&place.field("targetInstanceIps"))?,
             dhcpv6_refresh: optional_text(&place.field("dhcpv6Refresh"))?,
             mtu: self.number(&place.field("mtu")),
+            // One that cannot be read is none: it matters to queues only.
+            physical_nic_id: optional_text(&place.field("physicalNicId")).unwrap_or_default(),
         })
     }
 

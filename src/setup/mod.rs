@@ -8,6 +8,7 @@
 pub mod boto;
 pub mod chart;
 pub mod context;
+pub mod disk_names;
 pub mod engine;
 pub mod host_keys;
 pub mod instance_configs;
@@ -16,6 +17,7 @@ pub mod record;
 pub mod sshd;
 pub mod state;
 pub mod steps;
+pub mod tuning;
 
 /// The predecessors' logger name (spec/core.md 4).
 pub const LOGGER: &str = "instance-setup";

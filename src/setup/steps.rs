@@ -4,11 +4,36 @@ use anyhow::anyhow;
 use log::{info, warn};
 
 use super::engine::{Outcome, Step};
+use super::tuning::steps as tuning;
 use super::{LOGGER, boto, host_keys, instance_configs, sshd, state};
 use crate::setup::context::Context;
 
 /// The steps. A step builds only on steps above it.
 pub static STEPS: &[Step] = &[
+    Step {
+        name: "local-ssd",
+        switched_off: |context| {
+            let off = !context.settings().instance_setup.optimize_local_ssd;
+            off.then_some("InstanceSetup.optimize_local_ssd")
+        },
+        requires: &[],
+        after: &[],
+        work: tuning::local_ssd,
+    },
+    Step {
+        name: "io-schedulers",
+        switched_off: never,
+        requires: &[],
+        after: &["local-ssd"],
+        work: tuning::schedulers,
+    },
+    Step {
+        name: "queues",
+        switched_off: multiqueue_off,
+        requires: &[],
+        after: &[],
+        work: tuning::queues,
+    },
     Step {
         name: "missing-host-keys",
         switched_off: host_keys_off,
@@ -55,6 +80,20 @@ pub static STEPS: &[Step] = &[
         work: boto::configure,
     },
     Step {
+        name: "platform-queues",
+        switched_off: multiqueue_off,
+        requires: &["metadata"],
+        after: &["queues"],
+        work: tuning::platform_queues,
+    },
+    Step {
+        name: "memory",
+        switched_off: never,
+        requires: &["metadata"],
+        after: &[],
+        work: tuning::memory,
+    },
+    Step {
         name: "instance-configs",
         switched_off: never,
         requires: &[],
@@ -65,6 +104,11 @@ pub static STEPS: &[Step] = &[
 
 fn never(_: &Context<'_>) -> Option<&'static str> {
     None
+}
+
+fn multiqueue_off(context: &Context<'_>) -> Option<&'static str> {
+    let off = !context.settings().instance_setup.set_multiqueue;
+    off.then_some("InstanceSetup.set_multiqueue")
 }
 
 fn network_off(context: &Context<'_>) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 pub mod accounts_database;
 pub mod credentials;
 pub mod environment;
+pub mod ethtool;
 pub mod events;
 pub mod executables;
 pub mod files;
@@ -18,6 +19,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod netlink;
 pub mod notify;
+pub mod nvme;
 pub mod permissions;
 pub mod power;
 pub mod processes;

@@ -9,6 +9,7 @@ mod attributes;
 mod growing;
 mod journal;
 mod private;
+pub mod setting;
 mod space;
 mod stamp;
 

@@ -4,6 +4,7 @@
 
 pub mod background;
 pub mod stream;
+pub mod table;
 
 use std::ffi::{CStr, OsString};
 use std::fs::File;

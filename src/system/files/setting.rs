@@ -1,0 +1,143 @@
+//! Settings of the kernel: files of /proc and /sys, which are written in place and in one go.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, Mode, OFlags, RawDir};
+
+/// The longest setting: /sys hands out a page at most.
+const LIMIT: usize = 4096;
+
+/// Writes a setting of the kernel: the file must be there, and the whole value goes out in one write(2), which is what the
+/// kernel takes for one value. An ordinary file, as in a copy of /sys, is replaced in place.
+///
+/// # Errors
+/// Those of open(2), and of write(2): `EINVAL` for a value that the kernel does not like, `EIO` for an interrupt whose
+/// affinity it manages itself. `WriteZero` when not all of the value was taken.
+pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
+    let fd = fs::open(
+        path,
+        OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let line = format!("{value}\n");
+    if rustix::io::write(&fd, line.as_bytes())? < line.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
+}
+
+/// An open directory of /proc or /sys. What is in it is read with few system calls: there are thousands of such files.
+#[derive(Debug)]
+pub struct KernelDirectory(OwnedFd);
+
+impl KernelDirectory {
+    /// Opens it; `None` when there is no such directory.
+    #[must_use]
+    pub fn open(path: &Path) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::open(path, flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// Opens a directory below it. Links are followed: the kernel makes them.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.0, path, flags, Mode::empty());
+        fd.ok().map(Self)
+    }
+
+    /// The names in it, in no particular order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        // An earlier listing has left the descriptor at its end.
+        if fs::seek(&self.0, fs::SeekFrom::Start(0)).is_err() {
+            return Vec::new();
+        }
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(Ok(entry)) = entries.next() {
+            match entry.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        names
+    }
+
+    /// Reads a setting below it, without white space at its ends; `None` when there is none or it has no value.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.0, path, flags, Mode::empty()).ok()?;
+        value(&fd)
+    }
+}
+
+/// Reads a setting of the kernel as text, without white space at its ends; `None` when there is none or it has no value.
+#[must_use]
+pub fn read_setting(path: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    value(&fs::open(path, flags, Mode::empty()).ok()?)
+}
+
+/// A setting comes whole with one read(2).
+fn value(fd: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; LIMIT];
+    let length = rustix::io::read(fd, &mut buffer).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The names in a directory of /proc or /sys, in the order of the bytes; none when there is no such directory.
+#[must_use]
+pub fn names_in(path: &Path) -> Vec<String> {
+    let mut names =
+        KernelDirectory::open(path).map_or_else(Vec::new, |directory| directory.names());
+    names.sort();
+    names
+}
+
+/// The place that a path leads to through all symbolic links; `None` when it leads nowhere.
+#[must_use]
+pub fn resolve(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
+}
+
+/// Whether there is something at a path, whatever it is.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    fs::access(path, fs::Access::EXISTS).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::files::{Attributes, PrivateDirectory, replace};
+
+    #[test]
+    fn a_setting_is_written_in_place_and_never_made() {
+        let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-setting-").unwrap();
+        let path = place.path().join("scheduler");
+        assert_eq!(
+            write_setting(&path, "none").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert_eq!(read_setting(&path), None);
+        replace(&path, b"[mq-deadline] none\n", &Attributes::mode(0o600)).unwrap();
+        assert_eq!(read_setting(&path).unwrap(), "[mq-deadline] none");
+        write_setting(&path, "none").unwrap();
+        assert_eq!(read_setting(&path).unwrap(), "none");
+        assert_eq!(names_in(place.path()), ["scheduler"]);
+        assert!(names_in(&path).is_empty());
+        let directory = KernelDirectory::open(place.path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(directory.names(), ["scheduler"]);
+        }
+        assert_eq!(directory.read("scheduler").unwrap(), "none");
+        assert_eq!(directory.read("missing"), None);
+    }
+}
