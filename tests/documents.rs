@@ -245,7 +245,7 @@ fn there_is_a_sound_man_page_for_every_verb() {
             .filter(|line| !line.contains("missing date"))
             .collect();
         assert!(findings.is_empty(), "{}", findings.join("\n"));
-        let text = quiet(program("mandoc").args(["-Tascii", "-Owidth=80"]).arg(&page));
+        let text = quiet(program("mandoc").args(["-Tutf8", "-Owidth=80"]).arg(&page));
         // Bold is a letter struck twice.
         let plain: Vec<char> = text.chars().collect();
         let plain: String = plain
@@ -255,6 +255,11 @@ fn there_is_a_sound_man_page_for_every_verb() {
             .map(|(_, letter)| letter)
             .collect();
         let help = definition.get_after_help().unwrap().to_string();
+        assert!(
+            !plain.contains('\u{2019}'),
+            "a quote that no shell takes in {}",
+            page.display()
+        );
         for (heading, wanted) in [
             ("NAME", true),
             ("SYNOPSIS", true),

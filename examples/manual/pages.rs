@@ -110,12 +110,12 @@ fn page(command: &Command, name: &str, parent: Option<&str>) -> io::Result<Vec<u
     for paragraph in &end.description {
         more.control("PP", []).text([roman(paragraph.join("\n"))]);
     }
-    page.extend(more.to_roff().into_bytes());
+    page.extend(more.render().into_bytes());
     man.render_options_section(&mut page)?;
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
     }
-    page.extend(end.sections(parent).to_roff().into_bytes());
+    page.extend(end.sections(parent).render().into_bytes());
     let page = String::from_utf8(page).map_err(io::Error::other)?;
     // Two breaks with an empty line between are one space, as mandoc remarks.
     Ok(page.replace(".br\n\n.br\n", ".sp\n").into_bytes())
