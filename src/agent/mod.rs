@@ -94,7 +94,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok())
         .context("watch for signals")?;
     watch_metadata(&options.client, events.clone())?;
-    if managers.contains(&Manager::Network) {
+    if managers.contains(&Manager::Network) || managers.contains(&Manager::Interfaces) {
         watch_network(events.clone())?;
     }
     let works = managers.iter().map(|manager| (*manager, manager.work()));
@@ -110,30 +110,43 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes the lock of every manager; those whose lock another process holds are left out with a warning.
+/// Takes the lock of every manager; those whose lock another process holds are left out with a warning. Managers may
+/// share one.
 fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
-    let (mut managers, mut locks) = (Vec::new(), Vec::new());
+    let mut managers = Vec::new();
+    let mut locks: BTreeMap<&str, Option<FileLock>> = BTreeMap::new();
     for manager in wanted {
-        let path = std::path::Path::new(manager.lock());
-        if let Some(directory) = path.parent() {
-            files::create_directories(directory, 0o755)
-                .with_context(|| format!("create {}", directory.display()))?;
+        let path = manager.lock();
+        if !locks.contains_key(path) {
+            locks.insert(path, take_lock(*manager)?);
         }
-        match FileLock::try_take(path) {
-            Ok(lock) => {
-                managers.push(*manager);
-                locks.push(lock);
-            }
-            Err(LockError::Held { path, holder }) => warn!(
+        if locks.get(path).is_some_and(Option::is_some) {
+            managers.push(*manager);
+        }
+    }
+    Ok((managers, locks.into_values().flatten().collect()))
+}
+
+/// The lock of a manager; `None`, with a warning, when another process holds it.
+fn take_lock(manager: Manager) -> anyhow::Result<Option<FileLock>> {
+    let path = std::path::Path::new(manager.lock());
+    if let Some(directory) = path.parent() {
+        files::create_directories(directory, 0o755)
+            .with_context(|| format!("create {}", directory.display()))?;
+    }
+    match FileLock::try_take(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { path, holder }) => {
+            warn!(
                 target: manager.logger(),
                 "Exception locking {}. File already locked by {holder}, which manages {}; stop it first.",
                 path.display(),
                 manager.name()
-            ),
-            Err(error) => return Err(error.into()),
+            );
+            Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
-    Ok((managers, locks))
 }
 
 fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
@@ -239,7 +252,10 @@ impl Agent {
                 debug!(target: LOGGER, "Metadata with etag {etag}.");
                 self.take_document(document, etag.into());
             }
-            Ok(Event::NetworkChanged) => self.give(Manager::Network),
+            Ok(Event::NetworkChanged) => {
+                self.give(Manager::Network);
+                self.give(Manager::Interfaces);
+            }
             Ok(Event::Report(manager, report, took)) => self.take_report(manager, report, took),
             Err(RecvTimeoutError::Timeout) => self.give_due(),
         }

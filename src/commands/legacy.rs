@@ -34,7 +34,7 @@ pub const NAMES: [(&str, Role); 9] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
     (
         "google_network_daemon",
-        Role::Agent(&[Manager::Network, Manager::Hostname]),
+        Role::Agent(&[Manager::Network, Manager::Interfaces, Manager::Hostname]),
     ),
     ("google_clock_skew_daemon", Role::NotYet),
     ("google_instance_setup", Role::Setup),

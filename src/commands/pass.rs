@@ -1,5 +1,6 @@
 //! `gce-guest plan` and `gce-guest apply`: one pass of every manager, as it would be, and in fact.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -112,8 +113,11 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     require_root("change the machine")?;
     let managers = chosen(&arguments.only);
+    // Managers may share a lock.
+    let mut paths = BTreeSet::new();
     let _locks = managers
         .iter()
+        .filter(|manager| paths.insert(manager.lock()))
         .map(|manager| take_place_of_agent(*manager))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let input = input::read()?;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rustix::io::Errno;
 
 use super::observe::{Observed, observe};
-use super::plan::{Change, Held, Interface, Pending, Plan, plan};
+use super::plan::{Change, Held, Interface, Pending, Plan, is_switched_off, plan};
 use super::record::Mark;
 use super::routes::{Problem, text};
 use super::state::State;
@@ -182,7 +182,7 @@ pub fn reconcile(
     state: &State,
     now: Timestamp,
 ) -> Result<Report, NetlinkError> {
-    if !settings.daemons.network_daemon {
+    if !settings.daemons.network_daemon || is_switched_off(document, settings) {
         return Ok(Report::default());
     }
     let observed: Observed = observe(state)?;

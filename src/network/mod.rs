@@ -8,6 +8,7 @@
 //! pure, [`apply()`] acts through `system::netlink`. [`Monitor`] says when a new pass is worth while.
 
 mod apply;
+pub mod backends;
 pub mod explain;
 pub mod interfaces;
 mod monitor;

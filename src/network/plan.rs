@@ -11,6 +11,7 @@ use super::record::{Mark, Record, mark};
 use super::routes::{Origin, Problem, shortened, text, wanted};
 use crate::config::Settings;
 use crate::metadata::Document;
+use crate::metadata::attributes::effective_boolean;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{LOCAL_TABLE, Link, MacAddress, Route, RouteKind, RouteScope};
 
@@ -151,7 +152,7 @@ pub struct Plan {
 #[must_use]
 pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Plan {
     let protocol = settings.ip_forwarding.ethernet_proto_id;
-    if !settings.daemons.network_daemon {
+    if !settings.daemons.network_daemon || is_switched_off(document, settings) {
         return Plan::default();
     }
     if protocol <= HIGHEST_RESERVED_PROTOCOL {
@@ -180,6 +181,17 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     plan.pending = desired.pending;
     plan.wanted = desired.addresses;
     plan
+}
+
+/// Whether interfaces and addresses are left as they are: the Go agents' switch, in the configuration or else in metadata
+/// (spec/beyond.md 2.2, `addressManager`).
+#[must_use]
+pub(super) fn is_switched_off(document: &Document, settings: &Settings) -> bool {
+    settings
+        .address_manager
+        .disable
+        .or_else(|| effective_boolean(document, "disable-address-manager"))
+        .unwrap_or(false)
 }
 
 /// Whether forwarded addresses are wanted at all. Either of the two switches is enough (spec/core.md BUG 18).

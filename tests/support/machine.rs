@@ -29,6 +29,14 @@ const ROOT: &str = "/run/root";
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps";
 
+/// What packages switch on at boot and the tests switch on themselves, each its own.
+const QUIET: &str = "systemctl --quiet --root=\"$1\" disable NetworkManager.service \
+                     NetworkManager-wait-online.service networking.service";
+
+/// Programs that manage a network, in the machine's root from the beginning.
+const TOOLS: &str =
+    "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping";
+
 /// A machine that is switched on.
 pub(crate) struct Machine {
     container: Child,
@@ -39,6 +47,16 @@ pub(crate) struct Machine {
 /// Runs `body` beside a machine that is about to boot. `prepare` changes its root directory and its metadata before.
 /// `name` is the name of the calling test.
 pub(crate) fn on_machine(name: &str, prepare: impl FnOnce(&Path, &Vm), body: impl FnOnce(Machine)) {
+    on_machine_with(name, &[], prepare, body);
+}
+
+/// The same with options of systemd-nspawn, such as those for a network of its own.
+pub(crate) fn on_machine_with(
+    name: &str,
+    options: &[&str],
+    prepare: impl FnOnce(&Path, &Vm),
+    body: impl FnOnce(Machine),
+) {
     if std::env::var_os(MARK).is_none() {
         return run_inside(name);
     }
@@ -46,7 +64,7 @@ pub(crate) fn on_machine(name: &str, prepare: impl FnOnce(&Path, &Vm), body: imp
     let vm = Vm::new();
     install(Path::new(ROOT));
     prepare(Path::new(ROOT), &vm);
-    body(Machine::boot(vm));
+    body(Machine::boot_with(vm, options));
 }
 
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
@@ -113,7 +131,7 @@ fn root_directory() -> PathBuf {
     fs::create_dir_all(&target).unwrap();
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = target.join(format!("{SUITE}-{}", PACKAGES.replace(',', "-")));
+    let root = target.join(format!("{SUITE}-{}-network", PACKAGES.replace(',', "-")));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);
@@ -127,7 +145,8 @@ fn root_directory() -> PathBuf {
             "--quiet",
             "--mode=root",
             "--variant=minbase",
-            &format!("--include={PACKAGES}"),
+            &format!("--include={PACKAGES},{TOOLS}"),
+            &format!("--customize-hook={QUIET}"),
             "--aptopt=APT::Install-Recommends \"false\"",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -204,7 +223,13 @@ pub(crate) fn install(root: &Path) {
 impl Machine {
     /// Switches the machine on, again after a [`Machine::power_off`].
     pub(crate) fn boot(vm: Vm) -> Self {
+        Self::boot_with(vm, &[])
+    }
+
+    fn boot_with(vm: Vm, options: &[&str]) -> Self {
         let console = File::create("/run/console").unwrap();
+        // A network of its own comes with its own settings below /proc/sys/net.
+        let api = if options.is_empty() { "no" } else { "network" };
         let container = Command::new("systemd-nspawn")
             .args([
                 "--quiet",
@@ -221,7 +246,9 @@ impl Machine {
                 "--console=read-only",
             ])
             .args(["--kill-signal=SIGRTMIN+3", "--boot"])
+            .args(options)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", api)
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
             .stderr(console)

@@ -28,6 +28,7 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+pub(crate) mod lan;
 pub(crate) mod machine;
 pub(crate) mod outside;
 pub(crate) mod virtual_machine;

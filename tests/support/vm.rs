@@ -60,7 +60,7 @@ impl Vm {
         let etag = self.live.read(|store| store.etag(&[])).unwrap();
         let pass = |manager: &str| format!("Pass of {manager} for etag {etag}:");
         let done = || {
-            ["accounts", "network"]
+            ["accounts", "network", "interfaces"]
                 .iter()
                 .all(|manager| agent.said().contains(&pass(manager)))
         };

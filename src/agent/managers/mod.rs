@@ -2,6 +2,7 @@
 
 mod accounts;
 mod hostname;
+mod interfaces;
 mod network;
 mod scripts;
 
@@ -15,6 +16,8 @@ pub enum Manager {
     Accounts,
     /// Forwarded addresses.
     Network,
+    /// Interfaces, through what manages the machine's network.
+    Interfaces,
     /// The host name.
     Hostname,
     /// Copies of the shutdown scripts.
@@ -23,7 +26,13 @@ pub enum Manager {
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Accounts, Self::Network, Self::Hostname, Self::Scripts];
+    pub const ALL: [Self; 5] = [
+        Self::Accounts,
+        Self::Network,
+        Self::Interfaces,
+        Self::Hostname,
+        Self::Scripts,
+    ];
 
     /// Its name in messages, which is also that of its thread.
     #[must_use]
@@ -31,6 +40,7 @@ impl Manager {
         match self {
             Self::Accounts => "accounts",
             Self::Network => "network",
+            Self::Interfaces => "interfaces",
             Self::Hostname => "hostname",
             Self::Scripts => "scripts",
         }
@@ -41,7 +51,7 @@ impl Manager {
     pub fn logger(self) -> &'static str {
         match self {
             Self::Accounts => "google-accounts",
-            Self::Network => "google-networking",
+            Self::Network | Self::Interfaces => "google-networking",
             Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
@@ -53,6 +63,7 @@ impl Manager {
         match self {
             Self::Accounts => "google-accounts",
             Self::Network => "google-ip-forwarding",
+            Self::Interfaces => "google-networking",
             Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
         }
@@ -64,7 +75,7 @@ impl Manager {
     pub fn lock(self) -> &'static str {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
-            Self::Network => "/var/lock/google_networking.lock",
+            Self::Network | Self::Interfaces => "/var/lock/google_networking.lock",
             Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
         }
@@ -79,6 +90,10 @@ impl Manager {
                 Box::new(move |input| accounts.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
+            Self::Interfaces => {
+                let mut interfaces = interfaces::Interfaces::default();
+                Box::new(move |input| interfaces.reconcile(input))
+            }
             Self::Hostname => Box::new(hostname::reconcile),
             Self::Scripts => Box::new(scripts::reconcile),
         }
@@ -90,6 +105,7 @@ impl Manager {
         match self {
             Self::Accounts => accounts::preview(input),
             Self::Network => network::preview(input),
+            Self::Interfaces => interfaces::preview(input),
             Self::Hostname => hostname::preview(input),
             Self::Scripts => scripts::preview(input),
         }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, parse_string};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
-    LinkLayerType, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader,
+    LinkInfo, LinkLayerType, LinkMessage, VlanFlags,
 };
 use rustix::io::Errno;
 use thiserror::Error;
@@ -195,6 +195,41 @@ impl Socket {
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
             ]),
         ];
+        self.request(Request::new(
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ))
+    }
+
+    /// Creates a VLAN interface on top of another, up, which keeps the headers of packets as they came.
+    ///
+    /// # Errors
+    /// Those of [`Socket::request`]; `EOPNOTSUPP` when the kernel has no VLANs, `EEXIST` when the name or id is taken.
+    pub fn create_vlan(
+        &mut self,
+        parent: u32,
+        name: &str,
+        id: u16,
+        mac: MacAddress,
+        mtu: Option<u32>,
+    ) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        let data = vec![
+            InfoVlan::Id(id),
+            InfoVlan::Flags((VlanFlags::empty(), VlanFlags::ReorderHdr)),
+        ];
+        message.attributes = vec![
+            LinkAttribute::Link(parent),
+            LinkAttribute::IfName(name.into()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(data)),
+            ]),
+        ];
+        message.attributes.extend(mtu.map(LinkAttribute::Mtu));
         self.request(Request::new(
             RouteNetlinkMessage::NewLink(message),
             NLM_F_CREATE | NLM_F_EXCL,

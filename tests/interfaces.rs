@@ -1,0 +1,550 @@
+//! Interfaces set up through what manages the machine, for real: a machine with systemd as its first process in two networks
+//! with a DHCP server in each. What is there is asked of `ip` and of a ping from the second interface's own address.
+//!
+//! Debian packages: mmdebstrap, systemd-container, dnsmasq-base, iproute2.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a failure is a panic, and programs are started directly"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use support::lan::{
+    self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECONDARY_GATEWAY, SECONDARY_MAC,
+};
+use support::machine::{Machine, on_machine_with};
+use support::vm::{Vm, contents, entry, passwd};
+use support::{Daemon, in_sandbox_with, poll_until, run};
+
+/// How long a network may take on a loaded machine: duplicate address detection, time-outs of DHCP, and our own pauses.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the agent of the machine says.
+const LOG: &str = "/var/agent.log";
+
+/// Runs `body` on a machine in two networks, with the agent as a service, once its second interface is up.
+fn with_two_networks(name: &str, prepare: impl FnOnce(&Path, &Vm), body: impl FnOnce(Machine)) {
+    let mut servers = Vec::new();
+    let prepare = |root: &Path, vm: &Vm| {
+        servers = lan::make();
+        describe(vm, &json!({}));
+        write(
+            root,
+            "etc/systemd/system/agent.service",
+            &format!(
+                "[Service]\nType=notify\nKillMode=process\nExecStart=/usr/bin/gce-guest agent --debug\n\
+                 StandardOutput=append:{LOG}\nStandardError=append:{LOG}\n\
+                 [Install]\nWantedBy=multi-user.target\n"
+            ),
+        );
+        enable(root, "agent.service");
+        prepare(root, vm);
+    };
+    on_machine_with(name, &lan::OPTIONS, prepare, |machine| {
+        expect_second_interface(&machine);
+        body(machine);
+    });
+    drop(servers);
+}
+
+/// Puts both interfaces into metadata; `more` is merged into the second.
+fn describe(vm: &Vm, more: &serde_json::Value) {
+    let mut second = json!({
+        "mac": SECONDARY_MAC.to_uppercase(), "ip": SECONDARY_ADDRESS, "mtu": 1400, "forwardedIps": ["203.0.113.2"]
+    });
+    let second_object = second.as_object_mut().unwrap();
+    second_object.extend(more.as_object().unwrap().clone());
+    let first = json!({
+        "mac": PRIMARY_MAC, "ip": PRIMARY_ADDRESS, "mtu": 1460, "forwardedIps": ["203.0.113.1"]
+    });
+    vm.set("instance/networkInterfaces", json!([first, second]));
+}
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Has a unit start at boot.
+fn enable(root: &Path, unit: &str) {
+    run([
+        "systemctl",
+        "--quiet",
+        &format!("--root={}", root.display()),
+        "enable",
+        unit,
+    ]);
+}
+
+fn ip(machine: &Machine, words: &str) -> String {
+    machine.text(std::iter::once("ip").chain(words.split(' ')))
+}
+
+/// Everything that may say why something did not come about.
+fn state(machine: &Machine) -> String {
+    format!(
+        "{}\n{}\n{}\n{}",
+        ip(machine, "address"),
+        ip(machine, "route"),
+        Machine::contents(LOG),
+        machine.text(["journalctl", "--no-pager", "--lines=60"])
+    )
+}
+
+fn expect(machine: &Machine, what: &str, mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !condition() {
+        let late = std::time::Instant::now() > until;
+        assert!(!late, "{what}:\n{}", state(machine));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The second interface has its address, traffic from it arrives, and everything else still goes by the first.
+fn expect_second_interface(machine: &Machine) {
+    let address = format!("inet {SECONDARY_ADDRESS}");
+    expect(machine, "the second interface has an address", || {
+        ip(machine, "-4 address show dev eth1").contains(&address)
+    });
+    let ping = ["ping", "-c1", "-W2", "-I", "eth1", SECONDARY_GATEWAY];
+    expect(machine, "traffic from the second interface arrives", || {
+        machine.attempt(ping).status.success()
+    });
+    let out = || ip(machine, "route get 198.51.100.1").contains("dev eth0");
+    expect(machine, "the primary stays the way out", out);
+    expect(machine, "both forwarded addresses", || {
+        forwarded(machine) == 2
+    });
+}
+
+fn forwarded(machine: &Machine) -> usize {
+    ip(machine, "route show table local proto 66")
+        .lines()
+        .count()
+}
+
+/// Ten restarts of a service leave the agent, the routes and the primary interface as they were.
+fn survives_restarts(machine: &Machine, unit: &str) {
+    let pid = || machine.text(["systemctl", "show", "--property=MainPID", "agent.service"]);
+    let primary = || ip(machine, "-o link show dev eth0");
+    let (agent, before) = (pid(), primary());
+    for _ in 0..10 {
+        // The limit of starts is systemd's own and not what this is about.
+        machine.attempt(["systemctl", "reset-failed", unit]);
+        let restarted = machine.attempt(["systemctl", "restart", unit]);
+        assert!(restarted.status.success(), "{restarted:?}");
+    }
+    expect(machine, "the primary has its address", || {
+        ip(machine, "-4 address show dev eth0").contains(PRIMARY_ADDRESS)
+    });
+    expect_second_interface(machine);
+    assert_eq!((pid(), primary()), (agent, before));
+}
+
+/// The lines of the agent's log with this in them.
+fn said(words: &str) -> usize {
+    let log = Machine::contents(LOG);
+    log.lines().filter(|line| line.contains(words)).count()
+}
+
+/// With nothing to do, nothing is done.
+fn settles(machine: &Machine) {
+    let actions = || said(": INFO Ran ") + said(": INFO Wrote ");
+    let mut before = actions();
+    expect(machine, "nothing more is done", || {
+        machine.vm.set("instance/description", before.to_string());
+        std::thread::sleep(Duration::from_secs(2));
+        let settled = actions() == before;
+        before = actions();
+        settled
+    });
+}
+
+#[test]
+fn networkd_sets_the_second_interface_up() {
+    with_two_networks(
+        "networkd_sets_the_second_interface_up",
+        |root, _| {
+            write(
+                root,
+                "etc/systemd/network/10-primary.network",
+                "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n",
+            );
+            enable(root, "systemd-networkd.service");
+        },
+        |machine| {
+            let status = machine.text(["networkctl", "status", "eth1"]);
+            let file = "/run/systemd/network/20-eth1-google-guest-agent.network";
+            assert!(status.contains(file), "{status}");
+            assert!(ip(&machine, "link show dev eth1").contains("mtu 1400"));
+            settles(&machine);
+            survives_restarts(&machine, "systemd-networkd.service");
+            gets_ipv6(&machine);
+            is_found_again_and_follows_new_ones(&machine);
+            leaves_a_kernel_without_vlans_alone(&machine);
+        },
+    );
+}
+
+/// An interface that is renamed is the same one, and one that is plugged in later is set up without a restart.
+fn is_found_again_and_follows_new_ones(machine: &Machine) {
+    for words in [
+        "link set eth1 down",
+        "link set eth1 name ens9",
+        "link set ens9 up",
+    ] {
+        ip(machine, words);
+    }
+    let address = format!("inet {SECONDARY_ADDRESS}");
+    expect(machine, "the renamed interface has its address", || {
+        ip(machine, "-4 address show dev ens9").contains(&address)
+    });
+    let files = || machine.text(["ls", "/run/systemd/network"]);
+    expect(machine, "its file has its new name", || {
+        files() == "20-ens9-google-guest-agent.network"
+    });
+    let third = "42:01:0a:82:00:02";
+    let first = json!({"mac": PRIMARY_MAC, "ip": PRIMARY_ADDRESS});
+    let second = json!({"mac": SECONDARY_MAC, "ip": SECONDARY_ADDRESS, "dhcpv6Refresh": "1"});
+    let all = json!([first, second, {"mac": third, "ip": "10.130.0.2"}]);
+    machine.vm.set("instance/networkInterfaces", all);
+    expect(machine, "a missing interface is said to be", || {
+        said(third) == 1
+    });
+    let _server = lan::plug("eth2", 2, third);
+    expect(machine, "the new interface has an address", || {
+        ip(machine, "-4 address show dev eth2").contains("inet 10.130.0.2")
+    });
+}
+
+/// This kernel has no VLANs: that is said once, and costs nothing else.
+fn leaves_a_kernel_without_vlans_alone(machine: &Machine) {
+    let vlan = json!({"1": {"5": {
+        "mac": "42:01:0a:81:00:05", "vlan": 5, "mtu": 1300, "ip": "10.131.0.2", "ipv6": [], "parentInterface":
+        "/computeMetadata/v1/instance/network-interfaces/1/"
+    }}});
+    machine.vm.set("instance/vlanNetworkInterfaces", vlan);
+    let options = "[NetworkInterfaces]\nvlan_setup_enabled = true\n";
+    machine
+        .vm
+        .set("instance/attributes/google-instance-configs", options);
+    let refused = "Cannot make the interface gcp.ens9.5 for VLAN 5";
+    expect(machine, "the VLAN is refused or made", || {
+        said(refused) == 1 || ip(machine, "link show").contains("gcp.ens9.5")
+    });
+    let file = "/run/systemd/network/20-gcp.ens9.5-google-guest-agent.network";
+    assert!(machine.attempt(["test", "-e", file]).status.success());
+    settles(machine);
+    assert!(said(refused) <= 1);
+}
+
+/// With `dhcpv6Refresh` in metadata the second interface has the address that the DHCP server gives, and the sysctl is set on
+/// it alone.
+fn gets_ipv6(machine: &Machine) {
+    describe(&machine.vm, &json!({"dhcpv6Refresh": "1"}));
+    expect(machine, "the second interface has an IPv6 address", || {
+        ip(machine, "-6 address show dev eth1").contains("inet6 fd20:0:0:129::2/128")
+    });
+    let ping = [
+        "ping",
+        "-6",
+        "-c1",
+        "-W2",
+        "-I",
+        "fd20:0:0:129::2",
+        "fd20:0:0:129::1",
+    ];
+    expect(machine, "IPv6 from the second interface arrives", || {
+        machine.attempt(ping).status.success()
+    });
+    let sysctl = |interface: &str| {
+        let path = format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra_rt_info_max_plen");
+        machine.text(["cat", &path])
+    };
+    expect(machine, "the sysctl", || sysctl("eth1") == "128");
+    assert_eq!(sysctl("eth0"), "0");
+}
+
+#[test]
+fn netplan_sets_the_second_interface_up() {
+    with_two_networks(
+        "netplan_sets_the_second_interface_up",
+        |root, _| {
+            let all = "match: {name: \"eth*\"}\n      dhcp4: true\n      dhcp6: true\n";
+            let text = format!("network:\n  version: 2\n  ethernets:\n    all-eth:\n      {all}");
+            // Not in /etc, where the Go agent removed it.
+            write(root, "usr/lib/netplan/10-default.yaml", &text);
+            enable(root, "systemd-networkd.service");
+        },
+        |machine| {
+            let status = || machine.text(["networkctl", "status", "eth1"]);
+            expect(&machine, "netplan's file is in force", || {
+                status().contains("/run/systemd/network/10-netplan-a-eth1.network")
+            });
+            let merged = machine.text([
+                "netplan",
+                "get",
+                "ethernets.a-eth1.dhcp4-overrides.route-metric",
+            ]);
+            assert_eq!(merged, "10100");
+            let default = Machine::contents("/etc/netplan/90-default.yaml");
+            assert!(default.contains("all-en:"), "{default}");
+            assert_eq!(
+                machine.text(["netplan", "get", "ethernets.all-en.match.name"]),
+                "\"en*\""
+            );
+            settles(&machine);
+            survives_restarts(&machine, "systemd-networkd.service");
+            gets_ipv6(&machine);
+        },
+    );
+}
+
+#[test]
+fn networkmanager_sets_the_second_interface_up() {
+    with_two_networks(
+        "networkmanager_sets_the_second_interface_up",
+        |root, _| enable(root, "NetworkManager.service"),
+        |machine| {
+            let active = || {
+                machine.text([
+                    "nmcli",
+                    "-g",
+                    "GENERAL.CONNECTION",
+                    "device",
+                    "show",
+                    "eth1",
+                ])
+            };
+            expect(&machine, "our profile is active", || {
+                active() == "google-guest-agent-eth1"
+            });
+            settles(&machine);
+            survives_restarts(&machine, "NetworkManager.service");
+            assert_eq!(active(), "google-guest-agent-eth1");
+            gets_ipv6(&machine);
+        },
+    );
+}
+
+#[test]
+fn ifupdown_sets_the_second_interface_up() {
+    with_two_networks(
+        "ifupdown_sets_the_second_interface_up",
+        |root, _| {
+            write(
+                root,
+                "etc/network/interfaces",
+                "auto lo eth0\niface lo inet loopback\niface eth0 inet dhcp\n",
+            );
+            enable(root, "networking.service");
+        },
+        |machine| {
+            settles(&machine);
+            survives_restarts(&machine, "networking.service");
+            gets_ipv6(&machine);
+        },
+    );
+}
+
+/// A service that sets the primary interface up, with nothing that manages networks.
+fn by_itself(root: &Path, service: &str) {
+    let unit = format!(
+        "[Unit]\nBefore=agent.service\n[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n"
+    );
+    write(root, "etc/systemd/system/primary.service", &unit);
+    enable(root, "primary.service");
+}
+
+#[test]
+fn dhclient_sets_the_second_interface_up() {
+    with_two_networks(
+        "dhclient_sets_the_second_interface_up",
+        |root, _| {
+            by_itself(
+                root,
+                "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'ip link set eth0 up; \
+                 ip address add 10.128.0.2/32 dev eth0; ip route add 10.128.0.1 dev eth0; \
+                 ip route add default via 10.128.0.1'",
+            );
+        },
+        |machine| {
+            settles(&machine);
+            gets_ipv6(&machine);
+            for family in ["-4", "-6"] {
+                let pattern = format!("dhclient {family} .* eth1$");
+                assert_eq!(machine.text(["pgrep", "-c", "-f", &pattern]), "1");
+            }
+        },
+    );
+}
+
+#[test]
+fn dhcpcd_sets_the_second_interface_up() {
+    with_two_networks(
+        "dhcpcd_sets_the_second_interface_up",
+        |root, _| by_itself(root, "ExecStart=/sbin/dhcpcd --nobackground -4 eth0"),
+        |machine| {
+            settles(&machine);
+            gets_ipv6(&machine);
+        },
+    );
+}
+
+/// Runs `body` in a sandbox with a second interface, and with the programs of these names saying this.
+fn with_tools(name: &str, tools: &[(&str, &str)], body: impl FnOnce(&Vm)) {
+    let second = format!("eth1,{SECONDARY_MAC}");
+    let first = format!("eth0,{PRIMARY_MAC},{PRIMARY_ADDRESS}");
+    in_sandbox_with(&["--nic", &first, "--nic", &second], name, || {
+        for (tool, script) in tools {
+            let path = format!("/usr/local/sbin/{tool}");
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            run(["chmod", "755", &path]);
+        }
+        let vm = Vm::new();
+        describe(&vm, &json!({}));
+        body(&vm);
+    });
+}
+
+fn configure(text: &str) {
+    fs::write("/etc/default/instance_configs.cfg.template", text).unwrap();
+}
+
+/// Runs an agent until every manager has made a pass over this configuration, and returns what `/tmp/ran` says then.
+fn ran(vm: &Vm, configuration: &str) -> String {
+    configure(configuration);
+    let agent = vm.agent();
+    vm.settled(&agent);
+    contents("/tmp/ran")
+}
+
+#[test]
+fn a_backend_that_hangs_or_fails_leaves_routes_and_accounts_working() {
+    with_tools(
+        "a_backend_that_hangs_or_fails_leaves_routes_and_accounts_working",
+        &[("dhclient", "echo begun >>/tmp/ran; sleep 1000")],
+        |vm| {
+            let agent = vm.agent();
+            poll_until(PATIENCE, "the backend hangs", || {
+                contents("/tmp/ran") == "begun\n"
+            });
+            vm.set_keys(&[entry("alice")]);
+            vm.set(
+                "instance/networkInterfaces/0/forwardedIps",
+                json!(["203.0.113.9"]),
+            );
+            poll_until(PATIENCE, "the account", || {
+                passwd("alice").starts_with("alice:")
+            });
+            let route = ["ip", "route", "show", "table", "local", "203.0.113.9"];
+            poll_until(PATIENCE, "the route", || {
+                support::text_of(route).contains("proto 66")
+            });
+            assert!(!agent.said().contains("did not finish"), "{}", agent.said());
+            let told = |agent: &Daemon, words: &str| agent.said().matches(words).count();
+            poll_until(PATIENCE, "the deadline is told", || {
+                told(&agent, "did not finish within 20 s") == 1
+            });
+            fs::write(
+                "/usr/local/sbin/dhclient",
+                "#!/bin/sh\necho no lease >&2; exit 2\n",
+            )
+            .unwrap();
+            poll_until(PATIENCE, "so is the failure", || {
+                told(&agent, ": no lease") == 1
+            });
+        },
+    );
+}
+
+#[test]
+fn the_options_of_interfaces() {
+    with_tools(
+        "the_options_of_interfaces",
+        &[
+            ("up", "echo up \"$@\" >>/tmp/ran"),
+            ("dhclient", "echo dhclient >>/tmp/ran"),
+        ],
+        |vm| {
+            let up = "[NetworkInterfaces]\ndhcp_command = up  -v\n";
+            for off in [
+                "setup = false\n",
+                "[addressManager]\ndisable = true\n",
+                "[Daemons]\nnetwork_daemon = false\n",
+                "[Lock]\ndisable = interfaces\n",
+            ] {
+                assert_eq!(ran(vm, &format!("{up}{off}")), "", "{off}");
+            }
+            vm.set("instance/attributes/disable-address-manager", "true");
+            assert_eq!(ran(vm, up), "", "by metadata");
+            let on = format!("{up}[addressManager]\ndisable = false\n");
+            assert_eq!(ran(vm, &on), "up -v\n", "the configuration is stronger");
+            vm.set("instance/attributes/disable-address-manager", "false");
+            assert_eq!(ran(vm, up), "up -v\n", "not again for the same interfaces");
+            let all = format!("{up}manage_primary_nic = true\n");
+            assert_eq!(ran(vm, &all), "up -v\nup -v\n", "for the primary too");
+            let ours = "# Written by gce-guest";
+            assert!(contents("/run/gce-guest/dhcp-command").starts_with(ours));
+            fs::write("/tmp/ran", "").unwrap();
+            assert!(
+                ran(vm, "").contains("dhclient"),
+                "without it the backend does it"
+            );
+            let failing = "[NetworkInterfaces]\ndhcp_command = false\n";
+            configure(failing);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(
+                log.contains("NetworkInterfaces.dhcp_command: false failed (exit status: 1)"),
+                "{log}"
+            );
+        },
+    );
+}
+
+#[test]
+fn the_switches_of_vlans_and_of_debians_default() {
+    with_tools(
+        "the_switches_of_vlans_and_of_debians_default",
+        &[("dhclient", "exit 0")],
+        |vm| {
+            let index = support::text_of(["cat", "/sys/class/net/eth0/ifindex"]);
+            let state = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-netplan-a-eth0.network\n";
+            write(
+                Path::new("/"),
+                &format!("run/systemd/netif/links/{index}"),
+                state,
+            );
+            fs::write("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n").unwrap();
+            let vlan = json!({"1": {"5": {"mac": "42:01:0a:81:00:05", "vlan": 5}}});
+            vm.set("instance/vlanNetworkInterfaces", vlan);
+            let default = "/etc/netplan/90-default.yaml";
+            let off = "[NetworkInterfaces]\nrestore_debian12_netplan_config = false\n";
+            configure(off);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(
+                contents(default).is_empty() && !log.contains("VLAN 5"),
+                "{log}"
+            );
+            drop(agent);
+            configure("[NetworkInterfaces]\nvlan_setup_enabled = true\n");
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(
+                contents(default).contains("all-eth:") && log.contains("VLAN 5"),
+                "{log}"
+            );
+        },
+    );
+}
