@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, analyze, config, doctor, emulator, history, hooks, hostname, image_clean,
-    legacy, metadata, network, nvme_id, pass, sandbox, scripts, setup, status, r#try, tune,
+    accounts, agent, analyze, clock, config, doctor, emulator, history, hooks, hostname,
+    image_clean, legacy, metadata, network, nvme_id, pass, sandbox, scripts, setup, status, r#try,
+    tune,
 };
 use crate::system::log;
 
@@ -31,7 +32,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Keep accounts, SSH keys and forwarded addresses in line with metadata, until told to stop.
+    /// Keep accounts, SSH keys, addresses and the clock in line with metadata, until told to stop.
     Agent(agent::Arguments),
     /// Show what the agent would change now, and change nothing.
     Plan(pass::PlanArguments),
@@ -45,6 +46,8 @@ enum Command {
     History(history::Arguments),
     /// List the users that metadata asks for, or bring them in line once.
     Accounts(accounts::Arguments),
+    /// Show the clock beside the RTC, or put it right.
+    Clock(clock::Arguments),
     /// Show interfaces and routes, or bring routes in line once.
     Network(network::Arguments),
     /// Show the host name and what metadata wants, or bring it in line once.
@@ -110,6 +113,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::Doctor(arguments) => conclude(doctor::run(&arguments)),
             Command::History(arguments) => conclude(history::run(&arguments)),
             Command::Accounts(arguments) => conclude(accounts::run(&arguments)),
+            Command::Clock(arguments) => conclude(clock::run(&arguments)),
             Command::Network(arguments) => conclude(network::run(&arguments)),
             Command::Hostname(arguments) => conclude(hostname::run(&arguments)),
             Command::Explain(arguments) => conclude(accounts::run_explain(&arguments)),

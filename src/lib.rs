@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod agent;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod doctor;

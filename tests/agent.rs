@@ -477,11 +477,7 @@ fn the_legacy_names_take_the_legacy_options() {
                 String::from_utf8_lossy(&refused.stderr).contains("Options: [startup, shutdown]")
             );
         }
-        let clock = "google_clock_skew_daemon";
-        let refused = attempt(in_bin(&[clock, "--debug"]));
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&refused.stderr).contains("not available yet"));
-        let wrong = attempt(in_bin(&[clock, "--no-such-option"]));
+        let wrong = attempt(in_bin(&["google_clock_skew_daemon", "--no-such-option"]));
         assert_eq!(wrong.status.code(), Some(2));
         let accounts = Daemon::start(
             "accounts",
@@ -511,6 +507,59 @@ fn the_legacy_names_take_the_legacy_options() {
         });
         drop(agent);
     });
+}
+
+#[test]
+fn the_clock_of_another_is_left_alone() {
+    in_sandbox("the_clock_of_another_is_left_alone", || {
+        let vm = Vm::new();
+        std::os::unix::fs::symlink(PROGRAM, "/tmp/google_clock_skew_daemon").unwrap();
+        let start = |name| Daemon::start(name, ["/tmp/google_clock_skew_daemon", "--debug"]);
+        let agent = start("clock");
+        let told = "google-clock-skew: INFO The clock is left alone: this process may not set it.";
+        poll_until(PATIENCE, "it says so", || agent.said().contains(told));
+        // A number, as Compute Engine sends it.
+        vm.set("instance/virtual-clock/drift-token", 4_711);
+        poll_until(PATIENCE, "the token is seen", || {
+            agent
+                .said()
+                .contains("google-clock-skew: INFO Clock drift token has changed: 4711.")
+        });
+        assert_eq!(trouble(&agent.said()), [""; 0]);
+        let mut second = start("second");
+        assert!(second.wait(PATIENCE).success());
+        assert!(
+            second.said().contains("google_clock_skew.lock"),
+            "{}",
+            second.said()
+        );
+        let status = attempt([PROGRAM, "clock", "status"]);
+        let shown = String::from_utf8(status.stdout).unwrap();
+        assert!(
+            shown.contains("there is no RTC") && shown.contains("left alone"),
+            "{shown}"
+        );
+        let refused = attempt([PROGRAM, "clock", "sync"]);
+        assert_eq!(refused.status.code(), Some(1));
+        // The real machine's clock may be stepped meanwhile.
+        let before = wakes(&agent, "clock-steps");
+        assert!(wakes(&agent, "clock-steps") <= before + 1);
+    });
+}
+
+/// How often a thread of the agent has waited for something, after a while in which nothing has happened.
+fn wakes(agent: &Daemon, thread: &str) -> u64 {
+    std::thread::sleep(Duration::from_secs(2));
+    for task in std::fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap() {
+        let status = contents(task.unwrap().path().join("status").to_str().unwrap());
+        if status.starts_with(&format!("Name:\t{thread}\n")) {
+            let count = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            return count.unwrap().trim().parse().unwrap();
+        }
+    }
+    panic!("no thread {thread}");
 }
 
 fn in_bin(line: &[&str]) -> Vec<String> {

@@ -10,7 +10,11 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+#[path = "virtual_machine/clock.rs"]
+mod clock;
 mod support;
+#[path = "virtual_machine/time_server.rs"]
+mod time_server;
 
 use std::fs;
 use std::time::Instant;
@@ -18,16 +22,18 @@ use std::time::Instant;
 use support::virtual_machine::{Hardware, VirtualMachine, on_virtual_machine};
 use support::{run, text_of};
 
+/// One boot for everything: it takes longer than what is looked at.
 #[test]
-fn a_virtual_machine_has_its_hardware_and_its_metadata() {
+fn what_only_a_machine_of_its_own_shows() {
     let started = Instant::now();
     on_virtual_machine(
-        "a_virtual_machine_has_its_hardware_and_its_metadata",
+        "what_only_a_machine_of_its_own_shows",
         |hardware, vm| {
             hardware.network_card(2);
             hardware.nvme("local-nvme-ssd-0");
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
+            clock::prepare(hardware);
             vm.set("instance/description", "a virtual machine");
             add_set_up(hardware);
             // Announced already when the agent starts.
@@ -42,8 +48,8 @@ fn a_virtual_machine_has_its_hardware_and_its_metadata() {
             look_around(&mut machine);
             look_at_the_set_up(&mut machine);
             look_at_the_memory_score(&mut machine);
-            machine.power_off();
-            println!("off after {:?}", started.elapsed());
+            clock::is_kept_right(&mut machine);
+            println!("done after {:?}", started.elapsed());
         },
     );
 }

@@ -41,6 +41,7 @@ use crate::network;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
+use crate::system::time::Steps;
 use crate::system::{files, log, processes, signals, time};
 
 /// The agent's own logger name.
@@ -72,6 +73,8 @@ enum Event {
     Signal(signals::Request),
     /// The machine's network has changed under us.
     NetworkChanged,
+    /// The clock was stepped, or the machine was suspended.
+    ClockChanged,
     /// A manager has finished a pass.
     Report(Manager, Report, Duration),
 }
@@ -97,6 +100,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     if managers.contains(&Manager::Network) || managers.contains(&Manager::Interfaces) {
         watch_network(events.clone())?;
     }
+    watch_clock(events.clone())?;
     let works = managers.iter().map(|manager| (*manager, manager.work()));
     let mut agent = Agent::new(options.root, options.client, works, &events)?;
     info!(target: LOGGER, "gce-guest {} watches metadata for {}.", env!("CARGO_PKG_VERSION"), agent.names());
@@ -255,6 +259,11 @@ impl Agent {
             Ok(Event::NetworkChanged) => {
                 self.give(Manager::Network);
                 self.give(Manager::Interfaces);
+            }
+            Ok(Event::ClockChanged) => {
+                self.give(Manager::Clock);
+                // Keys expire by the clock.
+                self.give(Manager::Accounts);
             }
             Ok(Event::Report(manager, report, took)) => self.take_report(manager, report, took),
             Err(RecvTimeoutError::Timeout) => self.give_due(),
@@ -429,6 +438,31 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
         .name("netlink".into())
         .spawn(watch)
         .context("start the netlink thread")?;
+    Ok(())
+}
+
+/// Wakes the loop when the clock is stepped or the machine resumes. Without it only the drift token tells of these, so a
+/// failure is told and no more.
+fn watch_clock(events: Sender<Event>) -> anyhow::Result<()> {
+    let watch = move || {
+        let told = |error| warn!(target: LOGGER, "Cannot hear of steps of the clock: {error}");
+        let steps = match Steps::listen() {
+            Ok(steps) => steps,
+            Err(error) => return told(error),
+        };
+        loop {
+            if let Err(error) = steps.wait() {
+                return told(error);
+            }
+            if events.send(Event::ClockChanged).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("clock-steps".into())
+        .spawn(watch)
+        .context("start the thread for steps of the clock")?;
     Ok(())
 }
 

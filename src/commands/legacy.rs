@@ -25,8 +25,6 @@ pub enum Role {
     Setup,
     /// What the hooks of DHCP clients call.
     SetHostname,
-    /// A program whose work comes with a later version.
-    NotYet,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
@@ -36,7 +34,7 @@ pub const NAMES: [(&str, Role); 9] = [
         "google_network_daemon",
         Role::Agent(&[Manager::Network, Manager::Interfaces, Manager::Hostname]),
     ),
-    ("google_clock_skew_daemon", Role::NotYet),
+    ("google_clock_skew_daemon", Role::Agent(&[Manager::Clock])),
     ("google_instance_setup", Role::Setup),
     ("google_metadata_script_runner", Role::ScriptRunner),
     ("google_guest_agent", Role::Agent(&Manager::ALL)),
@@ -122,20 +120,6 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
         },
         Role::SetHostname => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => conclude(hostname::run_hook(parsed.debug)),
-            Err(error) => refuse(&error),
-        },
-        Role::NotYet => match Arguments::try_parse_from(&arguments) {
-            Ok(_) => {
-                let name = arguments
-                    .first()
-                    .map(|name| name.to_string_lossy().into_owned())
-                    .unwrap_or_default();
-                tell(&format!(
-                    "{name}: not available yet in gce-guest {}",
-                    env!("CARGO_PKG_VERSION")
-                ));
-                ExitCode::FAILURE
-            }
             Err(error) => refuse(&error),
         },
     }

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod agent;
 pub mod analyze;
+pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod emulator;

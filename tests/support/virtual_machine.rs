@@ -328,7 +328,7 @@ impl VirtualMachine {
     }
 
     /// Stops the machine for a while, as a migration does: its RTC goes on, its other clocks do not.
-    pub(crate) fn suspend_for(&mut self, duration: Duration) {
+    pub(crate) fn stand_still_for(&mut self, duration: Duration) {
         self.tell_monitor("stop", &json!({}));
         std::thread::sleep(duration);
         self.tell_monitor("cont", &json!({}));

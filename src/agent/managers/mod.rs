@@ -1,6 +1,7 @@
 //! The managers as the agent knows them: a name, a lock, a logger, and a pass from input to report.
 
 mod accounts;
+mod clock;
 mod hostname;
 mod interfaces;
 mod network;
@@ -14,6 +15,8 @@ use super::slot::Work;
 pub enum Manager {
     /// Accounts and SSH keys.
     Accounts,
+    /// The clock.
+    Clock,
     /// Forwarded addresses.
     Network,
     /// Interfaces, through what manages the machine's network.
@@ -26,8 +29,9 @@ pub enum Manager {
 
 impl Manager {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Accounts,
+        Self::Clock,
         Self::Network,
         Self::Interfaces,
         Self::Hostname,
@@ -39,6 +43,7 @@ impl Manager {
     pub fn name(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
+            Self::Clock => "clock",
             Self::Network => "network",
             Self::Interfaces => "interfaces",
             Self::Hostname => "hostname",
@@ -51,6 +56,7 @@ impl Manager {
     pub fn logger(self) -> &'static str {
         match self {
             Self::Accounts => "google-accounts",
+            Self::Clock => "google-clock-skew",
             Self::Network | Self::Interfaces => "google-networking",
             Self::Hostname => "google-hostname",
             Self::Scripts => "shutdown-script",
@@ -62,6 +68,7 @@ impl Manager {
     pub fn changes_logger(self) -> &'static str {
         match self {
             Self::Accounts => "google-accounts",
+            Self::Clock => "google-clock-skew",
             Self::Network => "google-ip-forwarding",
             Self::Interfaces => "google-networking",
             Self::Hostname => "google-hostname",
@@ -75,6 +82,7 @@ impl Manager {
     pub fn lock(self) -> &'static str {
         match self {
             Self::Accounts => "/var/lock/google_accounts.lock",
+            Self::Clock => "/var/lock/google_clock_skew.lock",
             Self::Network | Self::Interfaces => "/var/lock/google_networking.lock",
             Self::Hostname => "/var/lock/gce_guest_hostname.lock",
             Self::Scripts => "/var/lock/gce_guest_scripts.lock",
@@ -88,6 +96,10 @@ impl Manager {
             Self::Accounts => {
                 let mut accounts = accounts::Accounts::default();
                 Box::new(move |input| accounts.reconcile(input))
+            }
+            Self::Clock => {
+                let mut clock = clock::Clock::default();
+                Box::new(move |input| clock.reconcile(input))
             }
             Self::Network => Box::new(network::reconcile),
             Self::Interfaces => {
@@ -104,6 +116,7 @@ impl Manager {
     pub fn preview(self, input: &Input) -> Report {
         match self {
             Self::Accounts => accounts::preview(input),
+            Self::Clock => clock::preview(input),
             Self::Network => network::preview(input),
             Self::Interfaces => interfaces::preview(input),
             Self::Hostname => hostname::preview(input),

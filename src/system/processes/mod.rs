@@ -3,6 +3,7 @@
 //! Never a shell. What a program prints is kept up to a limit and drained past it, so that no program blocks on us.
 
 pub mod background;
+pub mod running;
 pub mod stream;
 pub mod table;
 

@@ -1,0 +1,86 @@
+//! What the last pass over the clock did: kept until the boot ends, for `gce-guest clock status`.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::service::Service;
+use super::zone::Mode;
+use crate::system::files::{self, Attributes};
+use crate::system::root::Root;
+
+/// Where it is kept.
+const FILE: &str = "/run/gce-guest/clock.json";
+
+/// The largest record that is read, in bytes.
+const LIMIT: u64 = 64 * 1024;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// Nothing: it was not necessary, not possible, or not allowed.
+    Nothing,
+    /// The time service measured again, and put the clock where it belongs.
+    Measured,
+    /// The clock was stepped to the time of the RTC.
+    Stepped,
+    /// `hwclock --hctosys` was run.
+    Hwclock,
+}
+
+/// One pass over the clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Why there was a pass.
+    pub cause: String,
+    /// What was done.
+    pub deed: Deed,
+    /// The time service that runs.
+    pub service: Option<Service>,
+    /// In which time the RTC runs; `None` when it could not be read.
+    pub rtc: Option<Mode>,
+    /// How far the clock was ahead of the RTC before, in seconds; negative when behind.
+    pub offset_before: Option<f64>,
+    /// The same after.
+    pub offset_after: Option<f64>,
+    /// By how much the clock was moved, in seconds.
+    pub moved: f64,
+    /// The time that the clock showed at the end, had it not been moved (RFC 3339).
+    pub from: String,
+    /// The time that it shows.
+    pub to: String,
+    /// All this in words.
+    pub text: String,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+}
+
+impl Record {
+    /// Keeps it in place of the last one.
+    ///
+    /// # Errors
+    /// Those of [`files::create_directories`] and `Directory::replace`.
+    pub fn write(&self, root: &Root) -> io::Result<()> {
+        let path = root.path(FILE);
+        let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        text.push(b'\n');
+        if let Some(directory) = path.parent() {
+            files::create_directories(directory, 0o755)?;
+        }
+        files::replace(&path, &text, &Attributes::mode(0o644))
+    }
+
+    /// The last one since the boot; `None` when there was none.
+    ///
+    /// # Errors
+    /// Those of [`files::read`], and `InvalidData` when it is no record.
+    pub fn read(root: &Root) -> io::Result<Option<Self>> {
+        let Some(text) = files::read(&root.path(FILE), LIMIT)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}

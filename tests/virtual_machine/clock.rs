@@ -1,0 +1,360 @@
+//! The clock in a virtual machine: set wrong or left behind, and right again when the drift token changes. The witness is
+//! the guest's own `date` beside the clock of the real machine. QEMU's RTC counts whole seconds and begins each of them up
+//! to a second late, so two seconds are right.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::support::poll_until;
+use super::support::virtual_machine::{Hardware, VirtualMachine};
+use super::time_server::TimeServer;
+
+/// How long the clock may take on a loaded machine with an emulated processor, ntpd's eight questions included.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Puts the configuration of the time services into the guest: one server, at the metadata server's address.
+pub(crate) fn prepare(hardware: &mut Hardware) {
+    let server = "server 169.254.169.254 iburst";
+    // They ask seldom, so that none of them notices by itself what the agent is to tell it.
+    let chrony = " minpoll 10 maxpoll 10\ndriftfile /var/lib/chrony/chrony.drift\n";
+    hardware.file(
+        "/etc/chrony/chrony.conf",
+        0o644,
+        &format!("{server}{chrony}"),
+    );
+    hardware.file(
+        "/etc/systemd/timesyncd.conf",
+        0o644,
+        "[Time]\nNTP=169.254.169.254\nPollIntervalMinSec=1024\n",
+    );
+    // Without a known drift, ntpd may take a quarter of an hour until it is sure of the time.
+    hardware.file("/etc/ntpsec/ntp.drift", 0o644, "0.0\n");
+    let ntpsec = "driftfile /etc/ntpsec/ntp.drift\ntos minclock 1 minsane 1\n\
+                  restrict default kod nomodify nopeer noquery limited\nrestrict 127.0.0.1\nrestrict ::1\n";
+    hardware.file(
+        "/etc/ntpsec/ntp.conf",
+        0o644,
+        &format!("{server}\n{ntpsec}"),
+    );
+}
+
+/// The machine with an agent, a time server, and a drift token that changes.
+struct Scene<'a> {
+    machine: &'a mut VirtualMachine,
+    server: TimeServer,
+    token: u32,
+}
+
+/// The whole story. It leaves the machine without an RTC.
+pub(crate) fn is_kept_right(machine: &mut VirtualMachine) {
+    let mut scene = Scene {
+        machine,
+        server: TimeServer::start(),
+        token: 0,
+    };
+    scene.without_a_service();
+    scene.beyond_the_longest_step();
+    scene.with_an_rtc_that_only_hwclock_finds();
+    scene.switched_off_and_on();
+    scene.with_service("chrony", "chrony");
+    scene.with_a_wrong_rtc();
+    scene.with_a_service_that_reaches_nobody();
+    scene.machine.run("systemctl stop chrony");
+    scene.with_service("systemd-timesyncd", "systemd-timesyncd");
+    scene.with_an_rtc_in_local_time();
+    scene.with_service("ntpsec", "ntpd");
+    scene.machine.run("systemctl stop ntpsec");
+    scene.after_a_suspension();
+    scene.without_an_rtc();
+}
+
+impl Scene<'_> {
+    /// How far the guest's clock is ahead of the real one, in seconds, and how far that can be wrong: by half the time that
+    /// the question takes. The shortest of three counts.
+    fn measured_offset(&mut self) -> (f64, f64) {
+        let now = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            since.as_secs_f64()
+        };
+        let mut best = (0.0, f64::INFINITY);
+        for _ in 0..3 {
+            let before = now();
+            let guest: f64 = self.machine.run("date +%s.%N").parse().unwrap();
+            let after = now();
+            let error = (after - before) / 2.0;
+            if error < best.1 {
+                best = (guest - f64::midpoint(before, after), error);
+            }
+        }
+        best
+    }
+
+    fn offset(&mut self) -> f64 {
+        self.measured_offset().0
+    }
+
+    fn assert_right(&mut self) {
+        let (offset, error) = self.measured_offset();
+        println!("  the guest's clock is {offset:+.3} s off, give or take {error:.3} s");
+        let log = self.log();
+        assert!(offset.abs() < 2.0 + error, "{offset} s off:\n{log}");
+    }
+
+    /// Sets the guest's clock wrong, in the words of date(1).
+    fn set_wrong(&mut self, words: &str) {
+        self.machine.run(&format!("date --set='{words}'"));
+        assert!(self.offset().abs() > 30.0);
+    }
+
+    /// Has the guest stand still for a while, as in a migration.
+    fn leave_behind(&mut self) {
+        self.machine.stand_still_for(Duration::from_secs(6));
+        assert!(self.offset() < -2.0);
+    }
+
+    /// What the agent has said since it was started.
+    fn log(&mut self) -> String {
+        self.machine.run("cat /run/agent.log")
+    }
+
+    fn start_agent(&mut self) {
+        self.machine.run(
+            "systemd-run --quiet --unit=agent --property=StandardError=append:/run/agent.log gce-guest agent --debug",
+        );
+    }
+
+    /// Waits until the log has `words`, after `mark` if that is not empty.
+    fn wait_for(&mut self, mark: &str, words: &str) {
+        let started = Instant::now();
+        loop {
+            let log = self.log();
+            let found = log
+                .split_once(mark)
+                .is_some_and(|(_, rest)| rest.contains(words));
+            if found {
+                return;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "no {words:?} after {mark:?} in the log:\n{log}"
+            );
+        }
+    }
+
+    /// Changes the drift token, and waits until the agent has said so, and then `words`.
+    fn change_token(&mut self, words: &str) {
+        self.token += 1;
+        // It may be a number or a text.
+        let (path, token) = ("instance/virtual-clock/drift-token", self.token);
+        if token % 2 == 0 {
+            self.machine.vm.set(path, token);
+        } else {
+            self.machine.vm.set(path, token.to_string());
+        }
+        let started = Instant::now();
+        self.wait_for(&format!("Clock drift token has changed: {token}.\n"), words);
+        println!("  token {token} was seen to after {:?}", started.elapsed());
+    }
+
+    fn configure(&mut self, text: &str) {
+        let file = "/etc/default/instance_configs.cfg.template";
+        self.machine.run(&format!("printf '{text}' > {file}"));
+        let count = self
+            .log()
+            .matches("Reading the configuration again")
+            .count();
+        self.machine.run("systemctl kill --signal=HUP agent");
+        poll_until(PATIENCE, "the configuration is read", || {
+            self.log()
+                .matches("Reading the configuration again")
+                .count()
+                > count
+        });
+    }
+
+    fn status(&mut self) -> Value {
+        let printed = self.machine.attempt("gce-guest clock status --json").stdout;
+        serde_json::from_str(&printed).unwrap()
+    }
+
+    fn without_a_service(&mut self) {
+        println!("no service, at the start");
+        self.machine
+            .run("! systemctl --quiet is-active agent || systemctl stop agent");
+        self.set_wrong("10 minutes ago");
+        self.start_agent();
+        self.wait_for("", "Synced system time with hardware clock: moved by +");
+        self.assert_right();
+        println!("no service, set by somebody");
+        self.set_wrong("50 minutes");
+        self.wait_for("", "The clock was stepped by +");
+        self.change_token("Synced system time with hardware clock: moved by -");
+        self.assert_right();
+        println!("no service, standing still");
+        self.leave_behind();
+        self.change_token("Synced system time with hardware clock: moved by +");
+        self.assert_right();
+    }
+
+    fn beyond_the_longest_step(&mut self) {
+        println!("beyond the longest step");
+        self.set_wrong("3 hours");
+        self.change_token("WARNING Failed to sync system time with hardware clock: the clock is");
+        assert_eq!(self.status()["right"], false);
+        let refused = self.machine.attempt("gce-guest clock sync --dry-run");
+        assert!(
+            refused.status == 1 && refused.stdout.contains("would refuse"),
+            "{refused:?}"
+        );
+        let allowed = self
+            .machine
+            .attempt("gce-guest clock sync --dry-run --force");
+        assert!(
+            allowed.status == 0 && allowed.stdout.contains("would step the clock by -"),
+            "{allowed:?}"
+        );
+        assert!(self.offset() > 10_000.0, "a dry run changes nothing");
+        assert_eq!(self.machine.attempt("gce-guest clock sync").status, 1);
+        assert!(self.offset() > 10_000.0, "nor does a refused step");
+        self.machine.run("gce-guest clock sync --force");
+        self.assert_right();
+        let status = self.status();
+        assert_eq!(status["right"], true, "{status}");
+        assert_eq!(status["last"]["deed"], "stepped", "{status}");
+        self.set_wrong("3 hours");
+        self.configure("[Clock]\\nmax_step = 20000\\n");
+        self.change_token("Synced system time with hardware clock: moved by -");
+        self.assert_right();
+    }
+
+    fn with_an_rtc_that_only_hwclock_finds(&mut self) {
+        println!("an RTC that only hwclock finds");
+        let hide = "mkdir -p /dev/misc; mv /dev/rtc0 /dev/misc/rtc; rm /dev/rtc";
+        self.machine.run(hide);
+        self.set_wrong("10 minutes");
+        self.change_token(
+            "WARNING Failed to sync system time with hardware clock: there is no RTC",
+        );
+        assert!(self.offset() > 500.0);
+        self.configure("[Clock]\\nhwclock_fallback = true\\n");
+        self.change_token("Synced system time with hardware clock by hwclock: moved by -");
+        self.assert_right();
+        self.configure("");
+        println!("an RTC that cannot be read");
+        self.machine.run("mknod /dev/rtc0 c 1 3");
+        self.change_token(
+            "WARNING Failed to sync system time with hardware clock: the RTC cannot be read",
+        );
+        self.machine.run("mv /dev/misc/rtc /dev/rtc0");
+    }
+
+    /// The RTC is only as exact as the clock that it is set by, so a service has just set that.
+    fn with_an_rtc_in_local_time(&mut self) {
+        println!("an RTC in local time");
+        self.machine.run(
+            "ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime && hwclock --systohc --localtime && \
+             systemctl stop systemd-timesyncd",
+        );
+        let status = self.status();
+        assert_eq!(status["rtc"]["mode"], "local", "{status}");
+        assert_eq!(status["right"], true, "{status}");
+        self.set_wrong("20 minutes ago");
+        self.change_token("Synced system time with hardware clock: moved by +");
+        self.assert_right();
+        self.start_service("ntpsec", "ntpd");
+        self.machine
+            .run("rm /etc/localtime && hwclock --systohc --utc");
+        assert_eq!(self.status()["rtc"]["mode"], "utc");
+    }
+
+    fn switched_off_and_on(&mut self) {
+        println!("switched off and on");
+        self.configure("[Daemons]\\nclock_skew_daemon = false\\n");
+        self.set_wrong("10 minutes ago");
+        self.token += 1;
+        self.machine
+            .vm
+            .set("instance/virtual-clock/drift-token", self.token);
+        let etag = self.machine.vm.live.read(|store| store.etag(&[])).unwrap();
+        self.wait_for("", &format!("Pass of clock for etag {etag}"));
+        assert!(self.offset() < -500.0);
+        self.configure("");
+        self.wait_for(&etag, "Synced system time with hardware clock: moved by +");
+        self.assert_right();
+    }
+
+    fn start_service(&mut self, unit: &str, name: &str) {
+        self.machine.run(&format!("systemctl start {unit}"));
+        poll_until(PATIENCE, "it is synchronised", || {
+            let status = self.status();
+            status["service"] == name && status["synchronized"] == true
+        });
+        // Once somebody keeps the clock, the kernel writes it to the RTC: at once, and then every eleven minutes. Not while
+        // the clock is wrong.
+        self.machine.run("sleep 8");
+    }
+
+    fn with_service(&mut self, unit: &str, name: &str) {
+        println!("{unit}");
+        self.start_service(unit, name);
+        self.leave_behind();
+        self.change_token(&format!("Synced system time with {name}: moved by +"));
+        self.assert_right();
+        assert_eq!(self.status()["service"], name, "it goes on");
+    }
+
+    /// It is right, but taken for local time.
+    fn with_a_wrong_rtc(&mut self) {
+        println!("chrony and an RTC that is wrong");
+        self.machine.run(
+            "printf '0 0 0\\n0\\nLOCAL\\n' > /etc/adjtime; \
+             ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime",
+        );
+        let offset = self.status()["rtc"]["offset"].as_f64().unwrap();
+        assert!(offset > 19_000.0, "{offset}");
+        self.change_token("WARNING The RTC does not show the time of chrony");
+        self.assert_right();
+        self.machine.run("rm /etc/localtime /etc/adjtime");
+    }
+
+    fn with_a_service_that_reaches_nobody(&mut self) {
+        println!("chrony that reaches nobody");
+        self.server.answer(false);
+        self.set_wrong("10 minutes ago");
+        self.change_token("WARNING Chrony cannot say what time it is");
+        let log = self.log();
+        let (_, told) = log.rsplit_once("drift token").unwrap();
+        assert!(
+            told.contains("Synced system time with hardware clock: moved by +"),
+            "{told}"
+        );
+        self.assert_right();
+        self.server.answer(true);
+    }
+
+    fn after_a_suspension(&mut self) {
+        println!("a suspension");
+        self.machine.run("rtcwake --mode mem --seconds 4");
+        self.wait_for("", "The machine was suspended for ");
+        self.assert_right();
+    }
+
+    fn without_an_rtc(&mut self) {
+        println!("no RTC");
+        let unbind = "cd /sys/bus/pnp/drivers/rtc_cmos && basename \"$(echo 00:*)\" > unbind && ! ls /dev/rtc0";
+        self.machine.run(unbind);
+        let begun = self.log().len();
+        for _ in 0..3 {
+            self.change_token("");
+        }
+        let log = self.log();
+        let warnings = log[begun..].matches("WARNING").count();
+        assert_eq!(
+            warnings,
+            1,
+            "one message, however often:\n{}",
+            &log[begun..]
+        );
+    }
+}
