@@ -240,6 +240,11 @@ fn what_the_owner_keeps_is_left_alone() {
     let debian = foreign::debian();
     in_sandbox("what_the_owner_keeps_is_left_alone", || {
         let (vm, _sshd) = set_up(&debian);
+        // As authselect has it.
+        shell(
+            "mkdir -p /etc/authselect; mv /etc/nsswitch.conf /etc/authselect/
+             ln -s authselect/nsswitch.conf /etc/nsswitch.conf",
+        );
         let before = files();
         let changed = || {
             let now = files();
@@ -274,9 +279,10 @@ fn what_the_owner_keeps_is_left_alone() {
         assert_eq!(changed(), [FILES[0], FILES[1], FILES[3], FILES[4]]);
         drop(agent);
 
-        // Certificates, where the package can say whose count.
+        // Certificates, where the package can say whose count. Older agents leave a pipe where the authorities belong.
         shell(
-            "printf '#!/bin/sh\\n' > /usr/bin/google_authorized_principals; chmod 755 /usr/bin/google_authorized_principals",
+            "mkfifo /etc/ssh/oslogin_trustedca.pub
+             printf '#!/bin/sh\\n' > /usr/bin/google_authorized_principals; chmod 755 /usr/bin/google_authorized_principals",
         );
         vm.set(
             "oslogin/trustedCertificateAuthorities",
@@ -314,6 +320,7 @@ fn what_the_owner_keeps_is_left_alone() {
         vm.set("instance/attributes/enable-oslogin", "false");
         vm.settled(&agent);
         assert_eq!(changed(), Vec::<&str>::new());
+        assert!(Path::new(FILES[0]).is_symlink(), "a link stays a link");
         assert!(!Path::new("/etc/ssh/oslogin_trustedca.pub").exists());
     });
 }

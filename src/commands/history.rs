@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::output::{difference, print, print_json};
+use super::output::{difference, escaped, print, print_json};
 use super::require_root;
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
@@ -61,7 +61,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn line(entry: &Entry, diff: bool) -> String {
-    let mut line = format!("{}  {:<8}  {}\n", entry.time, entry.manager, entry.change);
+    let mut line = format!(
+        "{}  {:<8}  {}\n",
+        entry.time,
+        entry.manager,
+        escaped(&entry.change)
+    );
     if diff {
         line += &difference(&entry.before, &entry.after);
     }

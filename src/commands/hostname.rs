@@ -13,6 +13,7 @@ use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::cli::tell;
 use crate::commands::input;
+use crate::commands::output::escaped;
 use crate::config::values::Value as _;
 use crate::hostname::{Observed, Wishes, observe, plan};
 use crate::system::log as sinks;
@@ -142,12 +143,13 @@ fn print(out: &mut impl Write, status: &Value, observed: &Observed) -> io::Resul
         ),
     ];
     for (name, value) in rows {
-        writeln!(out, "{name:<14} {value}")?;
+        writeln!(out, "{name:<14} {}", escaped(&value))?;
     }
     let lines = |field: &str| status[field].as_array().cloned().unwrap_or_default();
     for (word, field) in [("to do", "pending"), ("problem", "problems")] {
         for line in lines(field) {
-            writeln!(out, "{word:<14} {}", line.as_str().unwrap_or_default())?;
+            let line = escaped(line.as_str().unwrap_or_default());
+            writeln!(out, "{word:<14} {line}")?;
         }
     }
     Ok(())

@@ -116,8 +116,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         text += &format!("{verb}  {}\n", item.words());
     }
-    if !settings.instance_setup.set_host_keys {
-        text += "left  the host keys: InstanceSetup.set_host_keys is off, so nobody here would make new ones\n";
+    if let Some(option) = host_keys_off(&settings) {
+        text += &format!(
+            "left  the host keys: InstanceSetup.{option} is off, so nobody here would make new ones\n"
+        );
     }
     if text.is_empty() && status == ExitCode::SUCCESS {
         text = "There is nothing to remove.\n".into();
@@ -156,7 +158,7 @@ fn items(root: &Root, settings: &Settings) -> anyhow::Result<BTreeSet<Item>> {
     if id.is_some_and(|id| id != "0") {
         items.insert(Item::LegacyId);
     }
-    if settings.instance_setup.set_host_keys {
+    if host_keys_off(settings).is_none() {
         let directory = &settings.instance_setup.host_key_dir;
         let names = names(&root.path(directory)).with_context(|| format!("read {directory}"))?;
         for name in names.iter().filter(|name| is_host_key(name)) {
@@ -165,6 +167,17 @@ fn items(root: &Root, settings: &Settings) -> anyhow::Result<BTreeSet<Item>> {
         }
     }
     Ok(items)
+}
+
+/// The option for which the set-up of a machine of the image would make no host keys.
+fn host_keys_off(settings: &Settings) -> Option<&'static str> {
+    let setup = &settings.instance_setup;
+    [
+        ("set_host_keys", setup.set_host_keys),
+        ("network_enabled", setup.network_enabled),
+    ]
+    .into_iter()
+    .find_map(|(option, on)| (!on).then_some(option))
 }
 
 fn names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {

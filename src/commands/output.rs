@@ -30,7 +30,7 @@ pub(super) fn paragraph(first: &str, text: &str) -> String {
     let indent = first.chars().count();
     let mut page = first.to_owned();
     let mut column = indent;
-    for (number, word) in text.split_whitespace().enumerate() {
+    for (number, word) in text.split_whitespace().map(escaped).enumerate() {
         let length = word.chars().count();
         if number > 0 && column + 1 + length > WIDTH {
             page.push('\n');
@@ -40,7 +40,7 @@ pub(super) fn paragraph(first: &str, text: &str) -> String {
             page.push(' ');
             column += 1;
         }
-        page.push_str(word);
+        page.push_str(&word);
         column += length;
     }
     page.push('\n');
@@ -71,7 +71,8 @@ pub(super) fn difference(before: &[String], after: &[String]) -> String {
 }
 
 /// A text that cannot command a terminal: lines of files may be anybody's.
-fn escaped(text: &str) -> String {
+#[must_use]
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         if character.is_control() && character != '\t' {
@@ -107,6 +108,7 @@ mod tests {
         );
         assert_eq!(page.split_whitespace().count(), 41);
         assert_eq!(paragraph("a ", ""), "a \n");
+        assert_eq!(paragraph("a ", "\u{1b}[2J"), "a \\u{1b}[2J\n");
         let long = "x".repeat(100);
         assert_eq!(
             paragraph("a ", &format!("b {long}")),

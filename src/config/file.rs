@@ -150,6 +150,26 @@ impl ConfigFile {
         let _lock = lock(root, path)?;
         write_text(root, path, &format::render(&self.document, header))
     }
+
+    /// The same with this mode, whatever the mode of the file that is there.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the file is then as it was.
+    pub fn write_with_mode(
+        &self,
+        root: &Root,
+        path: &str,
+        header: Option<&str>,
+        mode: u32,
+    ) -> Result<bool, WriteError> {
+        let _lock = lock(root, path)?;
+        let text = format::render(&self.document, header);
+        let (place, attributes) = (root.path(path), Attributes::mode(mode));
+        match files::owner_and_mode(&place) {
+            Ok(Some((_, present))) if present != mode => replace(root, path, &text, &attributes),
+            _ => write_text_as(root, path, &text, &attributes),
+        }
+    }
 }
 
 impl From<Document> for ConfigFile {
@@ -178,13 +198,29 @@ pub(super) fn lock(root: &Root, path: &str) -> Result<FileLock, WriteError> {
 
 /// Replaces a file whose lock is held. Returns whether its bytes were others before.
 pub(super) fn write_text(root: &Root, path: &str, text: &str) -> Result<bool, WriteError> {
-    let place = root.path(path);
-    if let Ok(Some(present)) = files::read(&place, FILE_LIMIT)
-        && present == text.as_bytes()
-    {
+    write_text_as(root, path, text, &Attributes::keep_mode_or(0o644))
+}
+
+fn write_text_as(
+    root: &Root,
+    path: &str,
+    text: &str,
+    attributes: &Attributes,
+) -> Result<bool, WriteError> {
+    let present = files::read(&root.path(path), FILE_LIMIT).ok().flatten();
+    if present.is_some_and(|present| present == text.as_bytes()) {
         return Ok(false);
     }
-    files::replace(&place, text.as_bytes(), &Attributes::keep_mode_or(0o644))
+    replace(root, path, text, attributes)
+}
+
+fn replace(
+    root: &Root,
+    path: &str,
+    text: &str,
+    attributes: &Attributes,
+) -> Result<bool, WriteError> {
+    files::replace(&root.path(path), text.as_bytes(), attributes)
         .map(|()| true)
         .map_err(|reason| WriteError::Io {
             path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! OS Login: users, keys and sudo from Google's directory instead of metadata (spec/core.md 6.9, spec/beyond.md 6).
 //!
-//! There are two drivers. [`control`] has the package's own program do the edits, where the package has one; [`native`] does
+//! There are two drivers. `control` has the package's own program do the edits, where the package has one; `native` does
 //! them itself, with newer packages, which have none, and where the configuration allows a part of them only. `plan` is
 //! pure in both. While OS Login is not really active, metadata keys go on working, so that asking for it on a machine that
 //! cannot have it locks nobody out (BUG 13).

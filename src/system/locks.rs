@@ -104,7 +104,7 @@ impl FileLock {
         let own = rustix::process::geteuid().as_raw();
         for _ in 0..ATTEMPTS {
             let Some(fd) = open(path, own).map_err(failed)? else {
-                files::remove(path).map_err(failed)?;
+                clear(path).map_err(failed)?;
                 continue;
             };
             match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
@@ -173,8 +173,8 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
         OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match fs::open(path, flags, Mode::from_raw_mode(LOCK_MODE)) {
         Ok(fd) => fd,
-        // A link, or what fs.protected_regular and its sisters keep us from opening: not ours.
-        Err(Errno::LOOP | Errno::ACCESS | Errno::NXIO) => return Ok(None),
+        // A link, a directory, or what fs.protected_regular and its sisters keep us from opening: not ours.
+        Err(Errno::LOOP | Errno::ACCESS | Errno::NXIO | Errno::ISDIR) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let status = fs::fstat(&fd)?;
@@ -186,6 +186,28 @@ fn open(path: &Path, own: u32) -> io::Result<Option<OwnedFd>> {
         fs::fchmod(&fd, Mode::from_raw_mode(LOCK_MODE))?;
     }
     Ok(Some(fd))
+}
+
+/// Makes room for the lock file. A directory that is not empty is moved aside, with whatever somebody has put into it.
+fn clear(path: &Path) -> io::Result<()> {
+    match files::remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            let (parent, name) = path
+                .parent()
+                .zip(path.file_name())
+                .ok_or(io::ErrorKind::InvalidInput)?;
+            let parent = files::Directory::open(parent)?;
+            match parent.remove_directory(name) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    let mut aside = name.to_owned();
+                    aside.push(format!(".not-a-lock-{:016x}", fastrand::u64(..)));
+                    parent.rename(name, &aside)
+                }
+                result => result.map(drop),
+            }
+        }
+        result => result.map(drop),
+    }
 }
 
 /// Who holds a lock on this file, by /proc/locks (proc(5)).
@@ -223,6 +245,7 @@ fn holding_process(table: &str, status: &Stat) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::system::files::PrivateDirectory;
+    use std::ffi::OsStr;
 
     fn directory() -> PrivateDirectory {
         PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-locks-").unwrap()
@@ -266,6 +289,26 @@ mod tests {
         drop(FileLock::try_take(&path).unwrap());
         assert!(path.symlink_metadata().unwrap().is_file());
         assert!(Path::new("/etc/passwd").metadata().unwrap().len() > 0);
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_lock_file_holds_nobody_up() {
+        let directory = directory();
+        let path = directory.path().join("x.lock");
+        for inside in [None, Some("inside")] {
+            let parent = directory.directory();
+            let (planted, _) = parent
+                .open_or_create_directory(OsStr::new("x.lock"), 0o755)
+                .unwrap();
+            if let Some(name) = inside {
+                planted
+                    .open_or_create_directory(OsStr::new(name), 0o755)
+                    .unwrap();
+            }
+            drop(FileLock::try_take(&path).unwrap());
+            assert!(path.symlink_metadata().unwrap().is_file());
+            files::remove(&path).unwrap();
+        }
     }
 
     #[test]

@@ -66,14 +66,16 @@ fn host_keys_that_nobody_here_would_make_again_stay_in_an_image() {
     in_sandbox(
         "image::host_keys_that_nobody_here_would_make_again_stay_in_an_image",
         || {
-            configure("[InstanceSetup]\nset_host_keys = false\n");
             let before = image_host_keys();
-            let said = text_of([PROGRAM, "image-clean"]);
-            assert!(
-                said.contains("InstanceSetup.set_host_keys is off"),
-                "{said}"
-            );
-            assert_eq!(fingerprints(), before);
+            for option in ["set_host_keys", "network_enabled"] {
+                configure(&format!("[InstanceSetup]\n{option} = false\n"));
+                let said = text_of([PROGRAM, "image-clean"]);
+                assert!(
+                    said.contains(&format!("InstanceSetup.{option} is off")),
+                    "{said}"
+                );
+                assert_eq!(fingerprints(), before);
+            }
         },
     );
 }
@@ -98,6 +100,13 @@ fn boto_gets_the_project_and_a_file_of_somebody_else_stays() {
             assert_eq!(read("GSUtil", "default_api_version"), "2");
             assert_eq!(read("GoogleCompute", "service_account"), "default");
             assert_eq!(read("Boto", "proxy"), "proxy.example");
+            assert_eq!(set_up().result("boto"), "unchanged");
+            // Credentials in the template are nobody else's to read, be the file there or not.
+            run(["chmod", "600", "/etc/boto.cfg.template"]);
+            let mode = || text_of(["stat", "-c", "%a", "/etc/boto.cfg"]);
+            assert_eq!((set_up().result("boto"), mode().as_str()), ("done", "600"));
+            fs::remove_file("/etc/boto.cfg").unwrap();
+            assert_eq!((set_up().result("boto"), mode().as_str()), ("done", "600"));
             assert_eq!(set_up().result("boto"), "unchanged");
             vm.set("project/projectId", "other-project");
             assert_eq!(

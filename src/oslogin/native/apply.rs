@@ -1,5 +1,6 @@
 //! Carrying out a plan: the files, each in one step, and then the services that read them.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,7 +67,19 @@ fn write(file: File, contents: Option<&[u8]>) -> anyhow::Result<()> {
         _ => Attributes::keep_mode_or(file.mode()),
     };
     let attributes = attributes.labelled(selinux::default_context(&Root::machine(), path));
-    files::replace(path, contents, &attributes).with_context(|| format!("write {}", path.display()))
+    put(file, path, contents, &attributes).with_context(|| format!("write {}", path.display()))
+}
+
+fn put(file: File, path: &Path, contents: &[u8], attributes: &Attributes) -> io::Result<()> {
+    match file {
+        // Nobody else's, so a link or the named pipe of a predecessor goes.
+        File::TrustedCa if !path.symlink_metadata().is_ok_and(|found| found.is_file()) => {
+            files::remove(path)?;
+            files::replace(path, contents, attributes)
+        }
+        File::Sudoers | File::TrustedCa => files::replace(path, contents, attributes),
+        _ => files::replace(&files::behind_links(path)?, contents, attributes),
+    }
 }
 
 /// Has sshd read a configuration before it is put in place: one that it refuses would lock everybody out. What it says

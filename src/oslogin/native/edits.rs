@@ -59,10 +59,7 @@ pub(super) fn without_blocks(bytes: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while let Some(line) = lines.get(index) {
-        let end = (plain(line) == BEGIN)
-            .then(|| lines[index..].iter().position(|line| plain(line) == END))
-            .flatten();
-        match end {
+        match block_end(&lines[index..]) {
             None => kept.extend_from_slice(line),
             Some(length) => {
                 index += length;
@@ -74,6 +71,18 @@ pub(super) fn without_blocks(bytes: &[u8]) -> Vec<u8> {
         index += 1;
     }
     kept
+}
+
+/// Where the block ends that the first of these lines begins: at the next mark, if that is an end. Behind a mark that has
+/// lost its counterpart, what comes before the next block is the owner's.
+fn block_end(lines: &[&[u8]]) -> Option<usize> {
+    let mut marks = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| [BEGIN, END].contains(&plain(line)));
+    let (_, first) = marks.next().filter(|(index, _)| *index == 0)?;
+    let (index, next) = marks.next()?;
+    (plain(first) == BEGIN && plain(next) == END).then_some(index)
 }
 
 /// A line without its end.
@@ -215,6 +224,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_between_a_mark_without_its_counterpart_and_our_block_stays() {
+        let own = format!("{}\nAllowUsers own\nPort 22\n", text(BEGIN));
+        let lines = |line: &str| vec![line.to_owned()];
+        let blocks = Blocks {
+            top: lines("top"),
+            bottom: lines("bottom"),
+        };
+        let with = with_blocks(own.as_bytes(), &blocks);
+        assert_eq!(text(&with_blocks(&with, &blocks)), text(&with));
+        assert_eq!(text(&without_blocks(&with)), own);
+    }
+
+    #[test]
     fn sources_come_before_a_remark_and_once() {
         for (before, after) in [
             (
@@ -260,9 +282,8 @@ mod tests {
             let clean = without_blocks(&file);
             let blocks = Blocks { top, bottom };
             let with = with_blocks(&clean, &blocks);
-            // Marks that stand alone in somebody's file may pair with ours; only then is there nothing to promise.
-            let lone = clean.split(|byte| *byte == b'\n').any(|line| line == BEGIN || line == END);
-            if !lone {
+            // One block inside another leaves marks that are a pair; only then is there nothing to promise.
+            if without_blocks(&clean) == clean {
                 prop_assert_eq!(without_blocks(&with), clean.clone());
                 prop_assert_eq!(with_blocks(&with, &blocks), with.clone());
                 let others = Blocks { top: other, bottom: Vec::new() };

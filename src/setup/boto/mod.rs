@@ -10,6 +10,7 @@ use super::context::Context;
 use super::engine::Outcome;
 use crate::config::ConfigFile;
 use crate::system::files;
+use crate::system::root::Root;
 
 /// The file.
 const FILE: &str = "/etc/boto.cfg";
@@ -45,10 +46,21 @@ pub fn configure(context: &Context<'_>) -> anyhow::Result<Outcome> {
     for finding in findings {
         warn!(target: LOGGER, "{finding}");
     }
-    let changed = plan::contents(template, project)?.write(&context.root, FILE, Some(HEADER))?;
+    let mode = mode(&context.root)?;
+    let contents = plan::contents(template, project)?;
+    let changed = contents.write_with_mode(&context.root, FILE, Some(HEADER), mode)?;
     Ok(if changed {
         Outcome::Done(format!("wrote {FILE} for project {project}"))
     } else {
         Outcome::Unchanged(format!("{FILE} is up to date"))
+    })
+}
+
+/// The mode of the file: nobody gets to read what may not be read of the template, or of the file as it is.
+fn mode(root: &Root) -> anyhow::Result<u32> {
+    [TEMPLATE, FILE].into_iter().try_fold(0o644, |mode, path| {
+        let found = files::owner_and_mode(&root.path(path));
+        let found = found.with_context(|| format!("read the mode of {path}"))?;
+        Ok(mode & found.map_or(0o644, |(_, bits)| bits))
     })
 }

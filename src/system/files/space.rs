@@ -1,7 +1,7 @@
-//! What there is room for, and who may write: questions about a path that open nothing.
+//! What there is room for, who may write, and where a link leads: questions about a path that open nothing.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -43,5 +43,28 @@ pub fn owner_and_mode(path: &Path) -> io::Result<Option<(u32, u32)>> {
         Ok(status) => Ok(Some((status.st_uid, status.st_mode & 0o7777))),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The path of the file that a path leads to: itself, or what is behind the links of whoever keeps the file elsewhere, as
+/// authselect does with nsswitch.conf. Written there, the links stay.
+///
+/// # Errors
+/// Those of realpath(3), and `PermissionDenied` for a link into a directory that is not root's alone.
+pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    if !path.is_symlink() {
+        return Ok(path.to_owned());
+    }
+    let target = path.canonicalize()?;
+    let directory = target.parent().unwrap_or(&target);
+    match owner_and_mode(directory)? {
+        Some((0, mode)) if mode & 0o022 == 0 => Ok(target),
+        _ => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "it is a link, and {} is not root's alone",
+                directory.display()
+            ),
+        )),
     }
 }

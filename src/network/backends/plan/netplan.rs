@@ -86,7 +86,7 @@ pub fn in_scratch(path: &Path) -> PathBuf {
     Path::new(SCRATCH).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Makes networkd's files of what is in [`SCRATCH`].
+/// Makes networkd's files of what is in the scratch directory.
 #[must_use]
 pub fn generate() -> Invocation {
     let words = ["generate", "--root-dir", SCRATCH];
