@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     accounts, agent, analyze, clock, config, doctor, emulator, history, hooks, hostname,
@@ -22,9 +22,15 @@ use crate::system::log;
     disable_help_subcommand = true,
     max_term_width = 80
 )]
-#[command(
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise documents it."
-)]
+#[command(after_help = "\
+Exit status: 0 done, 1 failed, 2 wrong usage; a command that says otherwise
+documents it.
+
+Examples:
+  gce-guest try               the agent at work on a copy of this machine
+  gce-guest plan              what the agent would change now
+  gce-guest status            how it is, and what it changed last
+  gce-guest accounts --help   more about a command, with examples")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -87,6 +93,49 @@ enum Command {
     SandboxInit(sandbox::StageArguments),
 }
 
+/// The definition of the command line, from which the manual and the completions are made as well.
+///
+/// A verb below a verb says at the end of its help what its parent says, of the examples only its own.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|verb| {
+        let Some(help) = verb.get_after_help().map(ToString::to_string) else {
+            return verb;
+        };
+        let start = format!("  gce-guest {} ", verb.get_name());
+        verb.mut_subcommands(|below| match below.get_after_help() {
+            Some(_) => below,
+            None => {
+                let own = format!("{start}{}", below.get_name());
+                below.after_help(inherited(&help, &own))
+            }
+        })
+    })
+}
+
+/// The end of a parent's help for one of its verbs: of the examples those that begin with `own`.
+fn inherited(help: &str, own: &str) -> String {
+    let mut text = String::new();
+    let mut is_example = false;
+    for line in help.lines() {
+        is_example = line == "Examples:" || (is_example && !line.is_empty());
+        let rest = line.strip_prefix(own);
+        let is_own = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+        if !is_example || line == "Examples:" || is_own {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 /// Runs the command that the arguments name and returns its exit status.
 ///
 /// Called by a legacy name, it is that program (spec/core.md 0.3); by any other name the first argument is the command.
@@ -104,7 +153,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     if let Some(role) = name.and_then(legacy::role) {
         return legacy::run(role, arguments);
     }
-    match Cli::try_parse_from(arguments) {
+    match parse(arguments) {
         Ok(cli) => match cli.command {
             Command::Agent(arguments) => conclude(agent::run(&arguments)),
             Command::Plan(arguments) => conclude(pass::run_plan(&arguments)),
@@ -172,10 +221,21 @@ pub(crate) fn tell(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_verb_below_a_verb_has_its_own_examples() {
+        let help = "Exit status: 0.\n\nExamples:\n  a list   all\n  a list-all\n  a sync";
+        let own = "Exit status: 0.\n\nExamples:\n  a list   all";
+        assert_eq!(inherited(help, "  a list"), own);
+        let with_files = format!("{help}\n\nFiles:\n  /etc/a");
+        assert_eq!(
+            inherited(&with_files, "  a sync"),
+            "Exit status: 0.\n\nExamples:\n  a sync\n\nFiles:\n  /etc/a"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The documents say what is true of the tree: the tests that they name are there, and the legacy names are one list.
+//! The documents say what is true of the tree: the tests that they name are there, the legacy names are one list, and the
+//! help of every verb, the man pages and the completions are whole.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,8 +8,13 @@
     reason = "test code: a failure is a panic, and files are read directly"
 )]
 
+// The pages and completions as `cargo xtask install` has them made.
+#[path = "../examples/manual/pages.rs"]
+mod pages;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -112,4 +118,210 @@ fn the_readme_names_documents_that_exist() {
             assert!(root().join(link).exists(), "README.md links to {link}");
         }
     }
+}
+
+/// Every verb that a person is shown, with its parents' names before its own; the program itself has none.
+fn verbs(command: &clap::Command, names: &[String]) -> Vec<(Vec<String>, clap::Command)> {
+    let mut found = vec![(names.to_vec(), command.clone())];
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let names = [names, &[verb.get_name().to_owned()]].concat();
+        found.extend(verbs(verb, &names));
+    }
+    found
+}
+
+/// A program with nothing in its environment but where programs are and a home of its own.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// What a program printed, which must have succeeded without a complaint.
+fn quiet(command: &mut Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(
+        status.success() && stderr.is_empty(),
+        "{command:?}: {status}: {stderr}"
+    );
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The examples in a help text, without what is said of them.
+fn examples(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+    lines
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.trim_start().split("  ").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_help_of_every_verb_has_examples_and_exit_status_within_80_columns() {
+    let verbs = verbs(&gce_guest::cli::command(), &[]);
+    assert!(verbs.len() > 40, "{} verbs", verbs.len());
+    for (names, definition) in verbs {
+        let gce_guest = env!("CARGO_BIN_EXE_gce-guest");
+        let help = quiet(program(gce_guest).args(&names).arg("--help"));
+        let told = format!("{} --help:\n{help}", names.join(" "));
+        assert!(!help.contains('\u{1b}'), "escape codes in {told}");
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line:?} is too long in {told}");
+        }
+        let status = |line: &str| line.starts_with("Exit status");
+        assert!(help.lines().any(status), "no exit status in {told}");
+        let own = ["gce-guest", &names.join(" ")].join(" ");
+        let is_own = |example: &&str| example.starts_with(own.trim_end());
+        assert!(examples(&help).iter().any(is_own), "no example in {told}");
+        let end = definition.get_after_help().unwrap().to_string();
+        for line in end.lines() {
+            assert!(
+                help.lines().any(|shown| shown == line),
+                "{line:?} is broken in {told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_in_the_help_are_command_lines_that_the_program_takes() {
+    for (names, definition) in verbs(&gce_guest::cli::command(), &[]) {
+        let help = definition.get_after_help().unwrap().to_string();
+        for example in examples(&help) {
+            let Some(own) = example
+                .split(['|', '>'])
+                .next()
+                .filter(|own| own.starts_with("gce-guest "))
+            else {
+                continue;
+            };
+            let words = quiet(program("sh").args(["-c", &format!("printf '%s\\n' {own}")]));
+            let parsed = gce_guest::cli::command().try_get_matches_from(words.lines());
+            let is_help = |error: &clap::Error| error.exit_code() == 0;
+            let refused = parsed.err().filter(|error| !is_help(error));
+            assert!(
+                refused.is_none(),
+                "{names:?}: {example}: {}",
+                refused.unwrap()
+            );
+        }
+    }
+}
+
+/// The pages and completions, written below a directory of the test.
+fn manual(test: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    for (path, contents) in pages::files().unwrap() {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn there_is_a_sound_man_page_for_every_verb() {
+    let directory = manual("pages").join("man/man8");
+    for (names, definition) in verbs(&gce_guest::cli::command(), &["gce-guest".into()]) {
+        let page = directory.join(format!("{}.8", names.join("-")));
+        let lint = program("mandoc")
+            .args(["-Tlint", "-Wwarning"])
+            .arg(&page)
+            .output()
+            .unwrap();
+        let found = String::from_utf8(lint.stdout).unwrap();
+        // The same sources make the same pages: there is no date in them.
+        let findings: Vec<&str> = found
+            .lines()
+            .filter(|line| !line.contains("missing date"))
+            .collect();
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+        let text = quiet(program("mandoc").args(["-Tutf8", "-Owidth=80"]).arg(&page));
+        // Bold is a letter struck twice.
+        let plain: Vec<char> = text.chars().collect();
+        let plain: String = plain
+            .iter()
+            .enumerate()
+            .filter(|(at, letter)| **letter != '\u{8}' && plain.get(at + 1) != Some(&'\u{8}'))
+            .map(|(_, letter)| letter)
+            .collect();
+        let help = definition.get_after_help().unwrap().to_string();
+        assert!(
+            !plain.contains('\u{2019}'),
+            "a quote that no shell takes in {}",
+            page.display()
+        );
+        for (heading, wanted) in [
+            ("NAME", true),
+            ("SYNOPSIS", true),
+            ("OPTIONS", true),
+            ("EXIT STATUS", true),
+            ("EXAMPLES", true),
+            ("FILES", help.contains("\nFiles:\n")),
+        ] {
+            let there = plain.lines().any(|line| line == heading);
+            assert_eq!(there, wanted, "{heading} in {}:\n{plain}", page.display());
+        }
+    }
+}
+
+#[test]
+fn shells_take_the_completions_and_none_of_what_is_hidden() {
+    let directory = manual("completions");
+    for (shell, path) in [
+        ("bash", "bash-completion/completions/gce-guest"),
+        ("zsh", "zsh/vendor-completions/_gce-guest"),
+        ("fish", "fish/vendor_completions.d/gce-guest.fish"),
+    ] {
+        let path = directory.join(path);
+        quiet(program(shell).arg("-n").arg(&path));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("sandbox-enter") && !text.contains("try-inside"),
+            "{shell}"
+        );
+    }
+    // As readline calls it after `gce-guest WORDS<TAB>`.
+    let ask = "source \"$1\"; shift; function=$(complete -p gce-guest | sed 's/.* -F \\([^ ]*\\).*/\\1/'); \
+               COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+               $function gce-guest \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; \
+               echo \"${COMPREPLY[*]}\"";
+    let complete = |words: &[&str]| {
+        let script = directory.join("bash-completion/completions/gce-guest");
+        let mut bash = program("bash");
+        quiet(
+            bash.args(["--norc", "-c", ask, "bash"])
+                .arg(script)
+                .args(words),
+        )
+    };
+    assert_eq!(complete(&["gce-guest", "acc"]), "accounts\n");
+    assert_eq!(
+        complete(&["gce-guest", "image-clean", "--d"]),
+        "--dry-run\n"
+    );
+    assert_eq!(complete(&["gce-guest", "accounts", "l"]), "list\n");
+    let managers = complete(&["gce-guest", "agent", "--only", "n"]);
+    assert_eq!(managers, "network\n");
+    // zsh finds the file by itself once its directory is in fpath.
+    let script =
+        "fpath=($1 $fpath); autoload -Uz compinit; compinit -D -u; print $_comps[gce-guest]";
+    let mut zsh = program("zsh");
+    zsh.args(["-f", "-c", script, "zsh"])
+        .arg(directory.join("zsh/vendor-completions"));
+    assert_eq!(quiet(&mut zsh), "_gce-guest\n");
+    let script = "source $argv[1]; complete -C 'gce-guest acc'";
+    let mut fish = program("fish");
+    fish.args(["--no-config", "-c", script])
+        .arg(directory.join("fish/vendor_completions.d/gce-guest.fish"));
+    assert!(quiet(&mut fish).starts_with("accounts\t"));
 }

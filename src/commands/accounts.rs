@@ -28,9 +28,9 @@ use crate::system::{log as sinks, time};
 Exit status: 0 done, 1 something failed or another agent holds the lock.
 
 Examples:
-  gce-guest accounts list            every user of metadata and of the ledger
-  gce-guest accounts list --json     the same for programs
-  gce-guest accounts sync            bring accounts in line with metadata now, without the agent")]
+  gce-guest accounts list          every user of metadata and of the ledger
+  gce-guest accounts list --json   the same for programs
+  gce-guest accounts sync          bring accounts in line now, without the agent")]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,

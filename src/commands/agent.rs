@@ -21,9 +21,15 @@ Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock;
 SIGHUP reads the configuration again.
 
 Examples:
-  gce-guest agent                   all managers, logging to the journal or syslog
+  gce-guest agent                   all managers, with the journal or syslog
   gce-guest agent --debug           the same, with details on standard error
-  gce-guest agent --only accounts   users and SSH keys only")]
+  gce-guest agent --only accounts   users and SSH keys only
+
+Files:
+  /etc/default/instance_configs.cfg.template  settings; see gce-guest config
+  /etc/gce-guest/hooks.d/EVENT/               programs to start; see hooks
+  /run/gce-guest/status/                      what gce-guest status reads
+  /var/log/gce-guest/                         what gce-guest history reads")]
 pub struct Arguments {
     /// Log details, and to standard error as well.
     #[arg(short, long)]

@@ -11,8 +11,8 @@ use crate::system::root::Root;
 /// Arguments of `gce-guest analyze`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status: 0 shown, 1 no set-up has run since the boot, or its record cannot be
-read.
+Exit status: 0 shown, 1 no set-up has run since the boot, or its record cannot
+be read.
 
 Examples:
   gce-guest analyze           the set-up of the boot, step by step

@@ -25,6 +25,18 @@ const METADATA_LIMIT: u64 = 1 << 20;
 
 /// Arguments of `gce-guest config`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Exit status: 0 done; each command's own --help says what else there is.
+
+Examples:
+  gce-guest config show --origin     what counts, and where it is from
+  gce-guest config check             what is wrong, and how to put it right
+  gce-guest config set Daemons.clock_skew_daemon false
+
+Files:
+  /etc/default/instance_configs.cfg.template   what you set
+  /etc/default/instance_configs.cfg.distro     what the distribution sets
+  /etc/default/instance_configs.cfg            all of it, for other programs")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -37,24 +49,28 @@ pub struct Arguments {
 enum Command {
     /// Show every option with the value that counts.
     #[command(after_help = "\
-Exit status: 0; what is wrong with the files is told on standard error.
+Exit status: 0 shown, what is wrong with the files is told on standard error;
+1 the metadata that was asked for cannot be read.
 
 Examples:
-  gce-guest config show                      the values that count, in the format of the files
-  gce-guest config show --origin             each with the file and line it comes from
-  gce-guest config show --origin --metadata  with google-instance-configs of the metadata server
-  gce-guest config show --json               everything, for programs")]
+  gce-guest config show             the values that count, as a file
+  gce-guest config show --origin    each with the file and line it comes from
+  gce-guest config show --metadata  with google-instance-configs as well
+  gce-guest config show --json      everything, for programs")]
     Show(Show),
     /// Print the value of one option.
     #[command(after_help = "\
-Exit status: 0; 2 when no option has the name.
+Exit status: 0 printed, 1 the metadata that was asked for cannot be read, 2 no
+option has the name.
 
-Example:
+Examples:
   gce-guest config get Accounts.groups")]
     Get(Get),
     /// Say what is wrong with the configuration, line by line, and how to put it right.
     #[command(after_help = "\
-Exit status: 0 nothing but perhaps warnings, 1 warnings with --strict, 2 something that is written does not count.
+Exit status: 0 nothing but perhaps warnings, 1 warnings with --strict, or the
+metadata that was asked for cannot be read, 2 something that is written does not
+count.
 
 Examples:
   gce-guest config check                       the files of this machine
@@ -64,7 +80,7 @@ Examples:
     #[command(after_help = "\
 Exit status: 0 set; 2 not set, with the reason.
 
-Example:
+Examples:
   gce-guest config set Daemons.clock_skew_daemon false")]
     Set(Set),
     /// Write /etc/default/instance_configs.cfg with the values that count, for programs that look for them there.
@@ -73,7 +89,7 @@ Example:
     #[command(after_help = "\
 Exit status: 0 written or up to date, 1 not written; the file is then as it was.
 
-Example:
+Examples:
   gce-guest config write --metadata")]
     Write(WriteFile),
     /// Print docs/configuration.md.

@@ -18,17 +18,19 @@ use crate::system::{log as sinks, signals};
 /// Arguments of `gce-guest emulator`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-FILE is the JSON that a real server answers for the root, recursively. It is followed: a change of it is served at once, and
-a file that is broken leaves what is served as it is. See docs/metadata.md for what is modelled and for the control port.
+FILE is the JSON that a real server answers for the root, recursively. It is
+followed: a change of it is served at once, and a file that is broken leaves
+what is served as it is. See docs/metadata.md for what is modelled and for the
+control port.
 
 Exit status: 0 after SIGINT or SIGTERM, 1 when it cannot start, 2 wrong usage.
 
 Examples:
   gce-guest emulator --print-example > vm.json
-  gce-guest emulator --metadata vm.json --listen 127.0.0.1:8080 --control 127.0.0.1:8081
+  gce-guest emulator --metadata vm.json --control 127.0.0.1:8081
   gce-guest metadata --endpoint 127.0.0.1:8080 get instance/ --recursive
-  curl -X PUT -d '\"ssh-ed25519 AAAA alice\"' http://127.0.0.1:8081/metadata/instance/attributes/ssh-keys
-  gce-guest emulator --fault '{\"kind\": \"status\", \"status\": 503, \"probability\": 0.1}'")]
+  curl -X PUT -d '\"blue\"' 127.0.0.1:8081/metadata/instance/attributes/colour
+  gce-guest emulator --fault '{\"kind\":\"status\",\"status\":503,\"probability\":0.1}'")]
 pub struct Arguments {
     /// Serve this file and follow its changes; without one, a small example.
     #[arg(long, value_name = "FILE")]

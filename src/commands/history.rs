@@ -19,7 +19,10 @@ Exit status: 0 shown, even when there is nothing; 1 the history cannot be read.
 Examples:
   gce-guest history                     every change that is kept, oldest first
   gce-guest history --last 20 --diff    with the lines that came and went
-  gce-guest history --json | jq '.[] | select(.subject == \"user alice\")'")]
+  gce-guest history --json | jq '.[] | select(.subject == \"user alice\")'
+
+Files:
+  /var/log/gce-guest/   the record; bounded, readable by root only")]
 pub struct Arguments {
     /// Print JSON.
     #[arg(long)]

@@ -22,13 +22,14 @@ Hooks are executables in /etc/gce-guest/hooks.d/EVENT/. Events: preempted,
 maintenance, maintenance-end, users, routes, and attribute-KEY for an attribute
 in metadata.
 
-Exit status of list: 0. Of run: 0 when every hook succeeded or there is none,
-1 when one failed or may not be run, 2 for an event that does not exist.
+Exit status of list: 0 shown, 1 the directories cannot be read. Of run: 0 when
+every hook succeeded or there is none, 1 when one failed or may not be run, 2
+for an event that does not exist.
 
 Examples:
-  gce-guest hooks list                       what is there, and what is wrong with it
-  gce-guest hooks run preempted --dry-run    what would be started
-  gce-guest hooks run attribute-mode         start them now, as the agent would")]
+  gce-guest hooks list                      what is there, and what is wrong
+  gce-guest hooks run preempted --dry-run   what would be started
+  gce-guest hooks run attribute-mode        start them now, as the agent would")]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -31,9 +31,9 @@ const USUAL_ID: &str = "/etc/google_instance_id";
 /// Arguments of `gce-guest image-clean`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-For whoever makes an image of this machine, as the last step: the machines of the
-image then make host keys of their own and adopt no users. Accounts and their
-homes stay; what is below /run ends with the boot.
+For whoever makes an image of this machine, as the last step: the machines of
+the image then make host keys of their own and adopt no users. Accounts and
+their homes stay; what is below /run ends with the boot.
 
 Exit status: 0 removed, or there was nothing; 1 something could not be removed.
 

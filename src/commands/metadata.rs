@@ -21,15 +21,17 @@ const NOT_FOUND: u8 = 3;
 /// Arguments of `gce-guest metadata`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A PATH is a key as in the documentation, such as instance/id; a directory ends in a slash.
+A PATH is a key as in the documentation, such as instance/id; a directory ends
+in a slash.
 
-Exit status: 0 done, 1 the server could not be asked or refused, 2 wrong usage, 3 there is no such key.
+Exit status: 0 done, 1 the server could not be asked or refused, 2 wrong usage,
+3 there is no such key.
 
 Examples:
   gce-guest metadata get instance/zone
   gce-guest metadata get instance/network-interfaces/ --recursive
-  gce-guest metadata get instance/attributes/go --wait        return when somebody sets or changes it
-  gce-guest metadata watch instance/maintenance-event         one line now and for every change
+  gce-guest metadata get instance/attributes/go --wait   until somebody sets it
+  gce-guest metadata watch instance/maintenance-event    a line for every change
   gce-guest metadata put guest-attributes/build/state ready")]
 pub struct Arguments {
     /// Ask another server: literal addresses, separated by commas, as 127.0.0.1:8080.

@@ -21,11 +21,12 @@ const BY_ID: &str = "/dev/disk/by-id";
 #[command(after_help = "\
 Prints ID_SERIAL_SHORT= and ID_SERIAL=, as udev's IMPORT{program} reads them.
 
-Exit status: 0 done, 1 the device is no NVMe disk of Compute Engine or does not answer.
+Exit status: 0 done, 1 the device is no NVMe disk of Compute Engine or does not
+answer.
 
 Examples:
   gce-guest nvme-id -d /dev/nvme0n1
-  gce-guest nvme-id -s -d /dev/nvme0n1p1    make the link that the rules would make")]
+  gce-guest nvme-id -s -d /dev/nvme0n1p1    make the link of the rules")]
 pub struct Arguments {
     /// The disk or partition, such as /dev/nvme0n1.
     #[arg(short, long, value_name = "DEVICE")]

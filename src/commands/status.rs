@@ -26,7 +26,8 @@ const GLANCE: Duration = Duration::from_millis(50);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit status: 0 every manager that runs is in line, 1 no agent runs or its status
-cannot be read, 3 a manager waits, fails or takes long, 4 --wait is over its time.
+cannot be read, 3 a manager waits, fails or takes long, 4 --wait is over its
+time.
 
 Examples:
   gce-guest status

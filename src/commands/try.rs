@@ -29,9 +29,9 @@ Exit status: that of COMMAND; otherwise 0 when the scene came to its end, 1 when
 something failed.
 
 Examples:
-  gce-guest try                          a short scene: a user, an address, a script
-  gce-guest try --metadata vm.json       serve this file; edit it and watch the agent
-  gce-guest try -- bash                  a shell in there, with the agent at work
+  gce-guest try                      a short scene: a user, an address, a script
+  gce-guest try --metadata vm.json   serve this file; edit it, watch the agent
+  gce-guest try -- bash              a shell in there, with the agent at work
   gce-guest try --metadata vm.json -- id alice")]
 pub struct Arguments {
     /// Serve this metadata, and again after every change of the file, until Ctrl-C.

@@ -24,18 +24,21 @@ const METADATA_SERVER: &str = "GOOGLE_SET_MULTIQUEUE_METADATASERVER";
 /// Arguments of `gce-guest tune`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints a line for every change: what it was -> what it is. What is right already is not touched. Interrupts are left
-alone where irqbalance is at work.
+Prints a line for every change: what it was -> what it is. What is right already
+is not touched. Interrupts are left alone where irqbalance is at work.
 
-Environment: GOOGLE_SET_MULTIQUEUE_FAKEROOT is a directory with the /sys and /proc of a machine, which is tuned instead
-of this one; GOOGLE_SET_MULTIQUEUE_METADATASERVER is the ADDRESS or ADDRESS:PORT that is asked for the machine type.
+Environment: GOOGLE_SET_MULTIQUEUE_FAKEROOT is a directory with the /sys and
+/proc of a machine, which is tuned instead of this one;
+GOOGLE_SET_MULTIQUEUE_METADATASERVER is the ADDRESS or ADDRESS:PORT that is
+asked for the machine type.
 
-Exit status: 0 done, also where the kernel manages an interrupt itself; 1 something could not be changed.
+Exit status: 0 done, also where the kernel manages an interrupt itself; 1
+something could not be changed.
 
 Examples:
   gce-guest tune queues --dry-run     what would be changed, and nothing else
   gce-guest tune local-ssd            interrupts and queues of local SSDs
-  gce-guest tune all                  everything below")]
+  gce-guest tune all                  all of it")]
 pub struct Arguments {
     /// What to tune.
     what: What,

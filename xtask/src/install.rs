@@ -1,6 +1,7 @@
-//! `cargo xtask install`: the program and its legacy names under DIR/usr/bin. Packages and other tools build on this
-//! layout.
+//! `cargo xtask install`: the program and its legacy names under DIR/usr/bin, man pages and shell completions under
+//! DIR/usr/share. Packages and other tools build on this layout.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -43,7 +44,9 @@ const LEGACY_NAMES: [&str; 9] = [
 /// The build fails, a file of somebody else is in the way, or the file system refuses.
 pub(crate) fn run(options: &Options) -> Result<()> {
     commands::succeed(&mut cargo(["build", "--release", "--package", PROGRAM]))?;
-    for line in lay_out(&built()?, &options.root, options.force)? {
+    let binary = built()?;
+    let manual = make_manual(&binary.with_file_name("manual"))?;
+    for line in lay_out(&binary, &manual, &options.root, options.force)? {
         println!("{line}");
     }
     Ok(())
@@ -60,19 +63,63 @@ fn built() -> Result<PathBuf> {
     binary.with_context(|| format!("no release/{PROGRAM} beside {}", own.display()))
 }
 
-/// Installs `binary` and the links below `root`; returns a line for each thing that it did or left.
+/// Files to install, by their paths below usr/share.
+type Shared = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Has the man pages and completions made in `directory` and reads them. A build for tests does: what makes them is not
+/// part of the program, and would be built a second time for a release.
+fn make_manual(directory: &Path) -> Result<Shared> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
+    }
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        PROGRAM,
+        "--example",
+        "manual",
+    ];
+    commands::succeed(cargo(run).arg("--").arg(directory))?;
+    let mut files = Shared::new();
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(current) = open.pop() {
+        let told = || format!("read {}", current.display());
+        for entry in fs::read_dir(&current).with_context(told)? {
+            let path = entry.with_context(told)?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let contents =
+                    fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+                files.insert(path.strip_prefix(directory)?.to_path_buf(), contents);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Installs `binary` and the links below `root`, and what is shared; returns a line for each thing that it did or left.
 ///
-/// Nothing is changed before everything that could be in the way has been looked at.
-fn lay_out(binary: &Path, root: &Path, force: bool) -> Result<Vec<String>> {
+/// Nothing is changed before everything that could be in the way has been looked at. Pages and completions have our name
+/// and nobody else's: they are replaced.
+fn lay_out(binary: &Path, shared: &Shared, root: &Path, force: bool) -> Result<Vec<String>> {
     let directory = root.join("usr/bin");
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let program = directory.join(PROGRAM);
     let contents = fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
     let links = LEGACY_NAMES.map(|name| directory.join(name));
     refuse_foreign(&program, &links, force)?;
-    let mut lines = vec![install_program(&contents, &program)?];
+    let mut lines = vec![install_file(&contents, &program, 0o755)?];
     for link in &links {
         lines.push(install_link(link)?);
+    }
+    for (path, contents) in shared {
+        let path = root.join("usr/share").join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        }
+        lines.push(install_file(contents, &path, 0o644)?);
     }
     Ok(lines)
 }
@@ -130,18 +177,18 @@ fn refuse_foreign(program: &Path, links: &[PathBuf], force: bool) -> Result<()> 
     Ok(())
 }
 
-fn install_program(contents: &[u8], program: &Path) -> Result<String> {
-    let shown = program.display();
-    if present(program)? == Present::File
-        && fs::read(program)? == contents
-        && program.metadata()?.permissions().mode() & 0o7777 == 0o755
+fn install_file(contents: &[u8], path: &Path, mode: u32) -> Result<String> {
+    let shown = path.display();
+    if present(path)? == Present::File
+        && fs::read(path)? == contents
+        && path.metadata()?.permissions().mode() & 0o7777 == mode
     {
         return Ok(format!("unchanged  {shown}"));
     }
     // A program that runs cannot be written to, but its name can be given to another file.
-    put(program, |temporary| {
+    put(path, |temporary| {
         fs::write(temporary, contents)?;
-        fs::set_permissions(temporary, Permissions::from_mode(0o755))
+        fs::set_permissions(temporary, Permissions::from_mode(mode))
     })?;
     Ok(format!("installed  {shown} ({} bytes)", contents.len()))
 }
@@ -187,6 +234,12 @@ mod tests {
         (directory, binary, root)
     }
 
+    const PAGE: &str = "man/man8/gce-guest.8";
+
+    fn shared() -> Shared {
+        Shared::from([(PAGE.into(), b"page".to_vec())])
+    }
+
     fn bin(root: &Path, name: &str) -> PathBuf {
         root.join("usr/bin").join(name)
     }
@@ -204,15 +257,19 @@ mod tests {
         }
         let names = fs::read_dir(root.join("usr/bin")).expect("there");
         assert_eq!(names.count(), 1 + LEGACY_NAMES.len(), "and nothing else");
+        let page = root.join("usr/share").join(PAGE);
+        assert_eq!(fs::read(&page).expect("there"), b"page");
+        let mode = page.symlink_metadata().expect("there").permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o644);
     }
 
     #[test]
     fn the_layout_is_complete_and_a_second_time_changes_nothing() {
         let (_keep, binary, root) = scene();
-        let first = lay_out(&binary, &root, false).expect("laid out");
+        let first = lay_out(&binary, &shared(), &root, false).expect("laid out");
         assert!(first.iter().all(|line| !line.starts_with("unchanged")));
         is_laid_out(&root);
-        let second = lay_out(&binary, &root, false).expect("laid out");
+        let second = lay_out(&binary, &shared(), &root, false).expect("laid out");
         assert!(second.iter().all(|line| line.starts_with("unchanged")));
         is_laid_out(&root);
     }
@@ -223,7 +280,7 @@ mod tests {
         fs::create_dir_all(root.join("usr/bin")).expect("made");
         symlink("/opt/old/agent", bin(&root, "google_guest_agent")).expect("linked");
         fs::write(bin(&root, PROGRAM), "old program").expect("written");
-        let lines = lay_out(&binary, &root, false).expect("laid out");
+        let lines = lay_out(&binary, &shared(), &root, false).expect("laid out");
         is_laid_out(&root);
         assert!(
             lines
@@ -239,7 +296,7 @@ mod tests {
         fs::create_dir_all(root.join("usr/bin")).expect("made");
         let foreign = bin(&root, "google_instance_setup");
         fs::write(&foreign, "python").expect("written");
-        let error = lay_out(&binary, &root, false).expect_err("it is in the way");
+        let error = lay_out(&binary, &shared(), &root, false).expect_err("it is in the way");
         let told = error.to_string();
         assert!(
             told.contains("google_instance_setup") && told.contains("--force"),
@@ -247,7 +304,7 @@ mod tests {
         );
         assert_eq!(fs::read(&foreign).expect("there"), b"python");
         assert!(!bin(&root, PROGRAM).exists());
-        lay_out(&binary, &root, true).expect("laid out");
+        lay_out(&binary, &shared(), &root, true).expect("laid out");
         is_laid_out(&root);
     }
 
@@ -255,7 +312,7 @@ mod tests {
     fn a_directory_in_the_way_is_never_replaced() {
         let (_keep, binary, root) = scene();
         fs::create_dir_all(bin(&root, PROGRAM)).expect("made");
-        assert!(lay_out(&binary, &root, true).is_err());
+        assert!(lay_out(&binary, &shared(), &root, true).is_err());
         assert!(bin(&root, PROGRAM).is_dir());
     }
 }

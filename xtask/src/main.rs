@@ -33,7 +33,7 @@ struct Cli {
 enum Task {
     /// Run every check, after installing what the tests need where it may
     Test(test::Options),
-    /// Build the release and lay it out under DIR/usr/bin, with the legacy names
+    /// Build the release and lay it out under DIR/usr, with the legacy names, man pages and completions
     Install(install::Options),
 }
 

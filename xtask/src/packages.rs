@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 20] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -115,6 +115,21 @@ const NEEDS: [Need; 17] = [
         package: "e2fsprogs",
         probe: Probe::Program("mkfs.ext4"),
         reason: "makes the disk of that virtual machine, once",
+    },
+    Need {
+        package: "mandoc",
+        probe: Probe::Program("mandoc"),
+        reason: "reads the man pages and says what is wrong with them",
+    },
+    Need {
+        package: "zsh",
+        probe: Probe::Program("zsh"),
+        reason: "takes the completions that are made for it",
+    },
+    Need {
+        package: "fish",
+        probe: Probe::Program("fish"),
+        reason: "takes the completions that are made for it",
     },
 ];
 

@@ -39,14 +39,17 @@ const NAMESPACE: &str = "gce-guest-scripts";
 /// Arguments of `gce-guest scripts`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit status of startup, shutdown and run: 0 when the scripts have run, whatever they returned (see `status`), or there
-was nothing to do; 1 when metadata cannot be read, no private directory can be made, or, with
-MetadataScripts.fail_on_error, a script failed.
+Exit status of startup, shutdown and run: 0 when the scripts have run, whatever
+they returned (see `status`), or there was nothing to do; 1 when metadata cannot
+be read, no private directory can be made, or, with
+MetadataScripts.fail_on_error, a script failed. Of list, status and log: 0
+shown, 1 metadata or what was kept cannot be read.
 
 Examples:
   gce-guest scripts list                    what metadata wants to run
-  gce-guest scripts run startup --dry-run   from where it would come, and what would run it
-  gce-guest scripts startup --debug         run the startup scripts now, output on standard error
+  gce-guest scripts run startup --dry-run   from where, and what would run it
+  gce-guest scripts startup --debug         run them now, with what they say
+  gce-guest scripts shutdown --force        run those, though nothing ends
   gce-guest scripts status                  what became of them
   gce-guest scripts log startup             what they said")]
 pub struct Arguments {
