@@ -731,6 +731,124 @@ fn whatever_others_break_is_mended_at_once() {
     });
 }
 
+/// Two NICs; the second has the better default route.
+fn two_ways_out() -> Document {
+    add_nic("eth0", MAC);
+    add_nic("eth1", SECOND_MAC);
+    ip("addr add 10.128.0.2/32 dev eth0");
+    primary_way_out();
+    ip("addr add 10.129.0.2/24 dev eth1");
+    ip("route add default via 10.129.0.1 dev eth1");
+    ip("-6 route add default via fe80::1 dev eth0 metric 1024");
+    ip("-6 route add default via fe80::1 dev eth1 metric 1");
+    let first = NetworkInterface {
+        dhcpv6_refresh: Some("1".into()),
+        ..nic(MAC, &[])
+    };
+    document(vec![first, nic(SECOND_MAC, &[])])
+}
+
+fn primary_way_out() {
+    ip("route add 10.128.0.1 dev eth0 scope link");
+    ip("route add default via 10.128.0.1 dev eth0 metric 1024");
+}
+
+/// The way to the metadata server, as the kernel would take it.
+fn way(more: &str) -> String {
+    ip(&format!("route get 169.254.169.254 {more}"))
+}
+
+/// Our routes to the metadata server, by their protocol id.
+fn to_server(protocol: u8) -> String {
+    let list = |family, server| ip(&format!("{family} route show {server} proto {protocol}"));
+    list("-4", "169.254.169.254") + &list("-6", "fd20:ce::254")
+}
+
+#[test]
+fn the_metadata_server_is_reached_by_the_primary_nic_alone() {
+    in_namespace(|| {
+        let document = two_ways_out();
+        let dhcp = "169.254.169.254 via 10.129.0.1 dev eth1 proto dhcp metric 100";
+        ip(&format!("route add {dhcp}"));
+        let before = foreign();
+        assert!(way("").contains("dev eth1"));
+        let report = pass(&document);
+        assert_eq!(report.messages().count(), 0, "{report:?}");
+        assert!(way("").contains("via 10.128.0.1 dev eth0"), "{}", way(""));
+        let v6 = ip("-6 route get fd20:ce::254");
+        assert!(v6.contains("via fe80::1 dev eth0"), "{v6}");
+        assert!(way("oif eth1").contains("via 10.129.0.1 dev eth1"));
+        assert!(ip("route get 198.51.100.1").contains("dev eth1"));
+        assert_eq!(foreign(), before);
+        assert_eq!(pass(&document).done, []);
+
+        // Another protocol id moves them.
+        let mut settings = Settings::default();
+        settings.ip_forwarding.ethernet_proto_id = 77;
+        assert_eq!(pass_with(&document, &settings).failures.len(), 0);
+        assert_eq!(
+            (to_server(66).as_str(), to_server(77).lines().count()),
+            ("", 2)
+        );
+        pass(&document);
+        assert_eq!(
+            (to_server(77).as_str(), to_server(66).lines().count()),
+            ("", 2)
+        );
+
+        // One NIC alone needs none, and so on; each time they come back.
+        let none = |what: &str, document: &Document, settings: &Settings| {
+            pass_with(document, settings);
+            assert_eq!(to_server(66), "", "{what}");
+            assert_eq!(foreign(), before, "{what}");
+        };
+        let mut one = document.clone();
+        if let Presence::Present(nics) = &mut one.instance.network_interfaces {
+            nics.truncate(1);
+        }
+        none("one NIC", &one, &Settings::default());
+        pass(&document);
+        assert_eq!(to_server(66).lines().count(), 2);
+        let mut settings = Settings::default();
+        settings.network_interfaces.setup = false;
+        none("switched off", &document, &settings);
+
+        // A machine that is the metadata server itself, and a route of an administrator.
+        ip("addr add 169.254.169.254/32 dev lo");
+        pass(&document);
+        assert!(!to_server(66).contains("169.254.169.254"));
+        assert!(way("").starts_with("local 169.254.169.254 dev lo"));
+        ip("addr del 169.254.169.254/32 dev lo");
+        ip("route add 169.254.169.254 via 10.129.0.1 dev eth1");
+        pass(&document);
+        assert!(way("").contains("dev eth1"), "an administrator's wins");
+        ip("route del 169.254.169.254 proto 66");
+        ip("route add 169.254.169.254 via 10.129.0.1 dev eth1 metric 1 proto 99");
+        assert_eq!(pass(&document).failures.len(), 0, "one of our rank stays");
+        assert!(ip("route show proto 99").contains("dev eth1 metric 1"));
+    });
+}
+
+#[test]
+fn the_way_to_the_metadata_server_is_mended_and_follows_the_gateway() {
+    in_namespace(|| {
+        let agent = start_loop(two_ways_out());
+        let by = |gateway: &str| way("").contains(&format!("via {gateway} dev eth0"));
+        assert!(by("10.128.0.1"));
+        ip("route del 169.254.169.254 proto 66");
+        eventually("a deleted route", || by("10.128.0.1"));
+        ip("link set eth0 down");
+        ip("link set eth0 up");
+        assert!(!by("10.128.0.1"), "the kernel took it along");
+        primary_way_out();
+        eventually("the link down and up", || by("10.128.0.1"));
+        ip("route replace default via 10.128.0.9 dev eth0 metric 1024 onlink");
+        eventually("another gateway", || by("10.128.0.9"));
+        ip("link del eth0");
+        agent.join().unwrap();
+    });
+}
+
 #[test]
 fn a_nic_that_appears_later_is_served_without_a_restart() {
     in_namespace(|| {

@@ -10,6 +10,8 @@
 
 mod support;
 
+use std::fs;
+
 use serde_json::{Value, json};
 use support::vm::Vm;
 use support::{PROGRAM, attempt, in_sandbox, run, text_of};
@@ -37,6 +39,35 @@ fn told(words: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// What sets interfaces up, as the page and the data have it, whatever decides on it.
+fn backends_are_told() {
+    let configuration = "/etc/default/instance_configs.cfg.template";
+    let client = "/usr/local/sbin/dhclient";
+    fs::write(client, "#!/bin/sh\nexit 0\n").unwrap();
+    run(["chmod", "755", client]);
+    let section = "[NetworkInterfaces]\n";
+    for (option, backend, line) in [
+        ("", json!("dhclient"), "dhclient: it is installed"),
+        (
+            "dhcp_command = up -v\n",
+            json!("NetworkInterfaces.dhcp_command"),
+            "NetworkInterfaces.dhcp_command: the configuration has it",
+        ),
+        ("setup = false\n", Value::Null, "nothing: switched off"),
+    ] {
+        fs::write(configuration, format!("{section}{option}")).unwrap();
+        let page = told(&["network", "status"]).1;
+        assert!(
+            page.lines()
+                .any(|told| told == format!("set up through {line}")),
+            "{page}"
+        );
+        let page: Value = serde_json::from_str(&told(&["network", "status", "--json"]).1).unwrap();
+        assert_eq!(page["backend"], backend, "{page:#}");
+    }
+    fs::remove_file(configuration).unwrap();
+}
+
 #[test]
 fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
     in_sandbox(
@@ -61,6 +92,7 @@ fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
             let mut tables = page.split("\n\n").take(2).flat_map(str::lines);
             assert!(tables.all(|line| line.len() <= 80), "{page}");
             assert!(page.contains("to do: remove 9.9.9.9 from eth0"), "{page}");
+            backends_are_told();
             let (status, refused) = told(&["explain", "route", "203.0.113.10"]);
             assert!(
                 refused.contains("FAIL  the next pass will add 203.0.113.10"),

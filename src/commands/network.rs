@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::agent::managers::Manager;
 use crate::cli::tell;
 use crate::commands::input;
+use crate::network::backends::{SetUp, detect};
 use crate::network::explain::{age, explain};
 use crate::network::routes::text;
 use crate::network::status::{Nic, Presence, Wanted, status};
@@ -128,6 +129,8 @@ fn show(as_json: bool) -> anyhow::Result<ExitCode> {
     let input = input::read()?;
     let observed = observe(&state()).context("read the network")?;
     let addresses = addresses().context("read the addresses")?;
+    let set_up = detect(&Root::machine(), &input.document, &input.settings)
+        .context("find out what sets interfaces up")?;
     let plan = plan(&input.document, &input.settings, &observed);
     let nics = input.document.instance.network_interfaces.present();
     let nics = status(
@@ -142,9 +145,9 @@ fn show(as_json: bool) -> anyhow::Result<ExitCode> {
         .flat_map(|nic| &nic.routes)
         .all(|route| route.presence != Presence::Missing);
     let page = if as_json {
-        serde_json::to_string_pretty(&data(&nics, &plan))?
+        serde_json::to_string_pretty(&data(&nics, &set_up, &plan))?
     } else {
-        table(&nics, &plan, time::now())
+        table(&nics, &set_up, &plan, time::now())
     };
     writeln!(io::stdout().lock(), "{}", page.trim_end())?;
     Ok(status_of(all_there))
@@ -162,7 +165,7 @@ fn problems(plan: &Plan) -> impl Iterator<Item = String> {
     plan.problems.iter().map(ToString::to_string).chain(pending)
 }
 
-fn data(nics: &[Nic], plan: &Plan) -> Value {
+fn data(nics: &[Nic], set_up: &SetUp, plan: &Plan) -> Value {
     let route = |route: &Wanted| {
         let (presence, protocol) = match route.presence {
             Presence::Present => ("present", Some(plan.protocol)),
@@ -188,13 +191,15 @@ fn data(nics: &[Nic], plan: &Plan) -> Value {
         })
     };
     json!({
+        "backend": set_up.through,
+        "backend_because": set_up.because,
         "interfaces": nics.iter().map(nic).collect::<Vec<_>>(),
         "unwanted": unwanted(plan).collect::<Vec<_>>(),
         "problems": problems(plan).collect::<Vec<_>>(),
     })
 }
 
-fn table(nics: &[Nic], plan: &Plan, now: Timestamp) -> String {
+fn table(nics: &[Nic], set_up: &SetUp, plan: &Plan, now: Timestamp) -> String {
     let mut rows = vec![["NIC", "INTERFACE", "MAC", "STATE", "ADDRESS"].map(String::from)];
     for nic in nics {
         let mut addresses = nic.addresses.iter().map(ToString::to_string);
@@ -214,6 +219,8 @@ fn table(nics: &[Nic], plan: &Plan, now: Timestamp) -> String {
         rows.extend(addresses.map(|address| [empty(), empty(), empty(), empty(), address]));
     }
     let mut page = aligned(&rows);
+    let through = set_up.through.as_deref().unwrap_or("nothing");
+    page.push_str(&format!("set up through {through}: {}\n", set_up.because));
     let routes: Vec<&Wanted> = nics.iter().flat_map(|nic| &nic.routes).collect();
     if !routes.is_empty() {
         let mut rows = vec![["ROUTE", "NIC/FROM", "STATE", "FOR"].map(String::from)];

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::observe::{Observed, observe};
 use super::plan::{Change, Held, Interface, Pending, Plan, is_switched_off, plan};
 use super::record::Mark;
-use super::routes::{Problem, text};
+use super::routes::{Problem, is_metadata_server, text};
 use super::state::State;
 use crate::config::Settings;
 use crate::metadata::Document;
@@ -50,7 +50,7 @@ pub struct Outcome {
     pub done: Vec<Change>,
     /// Not made.
     pub failures: Vec<Failure>,
-    /// What was made, for the log: a line for each interface on which something was changed.
+    /// What was made, for the log: a line for each interface on which forwarded addresses were changed.
     pub lines: Vec<String>,
 }
 
@@ -97,16 +97,19 @@ fn is_gone(error: &NetlinkError) -> bool {
 
 /// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
 fn lines(ours: &BTreeSet<Mark>, done: &[Change]) -> Vec<String> {
-    let interfaces: BTreeSet<_> = done.iter().map(|change| &change.interface).collect();
+    let forwarded = || done.iter().filter(|change| change.is_forwarding());
+    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).collect();
     let line = |interface: &Interface| {
         let of_interface = |adds: bool| -> BTreeSet<IpNet> {
-            done.iter()
+            forwarded()
                 .filter(|change| change.interface == *interface && change.adds() == adds)
                 .map(Change::prefix)
                 .collect()
         };
         let (added, removed) = (of_interface(true), of_interface(false));
-        let here = ours.iter().filter(|mark| mark.interface == interface.index);
+        let here = ours
+            .iter()
+            .filter(|mark| mark.interface == interface.index && !is_metadata_server(mark.prefix));
         let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).collect();
         // One that is moved to another protocol id is in both.
         let after = before.difference(&removed).chain(&added).copied().collect();

@@ -11,6 +11,7 @@ mod apply;
 pub mod backends;
 pub mod explain;
 pub mod interfaces;
+pub mod metadata_route;
 mod monitor;
 mod observe;
 mod plan;

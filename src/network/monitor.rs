@@ -1,12 +1,14 @@
 //! Says when a pass over the network is worth while, so that what others break is mended at once (pains.md 1).
 //!
 //! It only says that something changed, not what: the pass reads the whole state in any case. What does not matter to
-//! forwarded addresses is kept silent: counters and carrier changes, router advertisements, other tables, our own routes
-//! being added.
+//! forwarded addresses and to the way to the metadata server is kept silent: counters and carrier changes, router
+//! advertisements, other tables, our own routes being added.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::metadata_route::concerns;
+use super::routes::is_metadata_server;
 use crate::system::netlink::{
     Address, Event, LOCAL_TABLE, Link, NetlinkError, Socket, Subscription,
 };
@@ -159,9 +161,13 @@ impl Known {
             }
             Event::Address(address) => self.addresses.insert(address),
             // One that takes the place of another may have taken ours.
-            Event::Route { route, replaces } => replaces && route.table == LOCAL_TABLE,
+            // A new default route may be the way to the metadata server.
+            Event::Route { route, replaces } => {
+                replaces && route.table == LOCAL_TABLE
+                    || concerns(&route) && !is_metadata_server(route.destination)
+            }
             // Ours is to be put back; one of somebody else may have kept us from adding ours.
-            Event::RouteGone(route) => route.table == LOCAL_TABLE,
+            Event::RouteGone(route) => route.table == LOCAL_TABLE || concerns(&route),
             Event::Lost => true,
         }
     }

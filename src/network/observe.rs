@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use super::interfaces;
+use super::metadata_route;
 use super::record::Record;
 use super::state::State;
 use crate::system::netlink::{
-    Address, LOCAL_TABLE, Link, MacAddress, MalformedMac, NetlinkError, Route, Socket,
+    Address, LOCAL_TABLE, Link, MAIN_TABLE, MacAddress, MalformedMac, NetlinkError, Route, Socket,
 };
 
 /// The part of the machine's network that forwarded addresses have to do with.
@@ -16,6 +17,8 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// Every route of the local table, ours and everybody else's.
     pub routes: Vec<Route>,
+    /// The routes of table main that decide on the way to the metadata server.
+    pub main: Vec<Route>,
     /// What we wrote down of our routes.
     pub record: Record,
 }
@@ -26,9 +29,12 @@ pub struct Observed {
 /// Those of the listings. A failed or partial listing never looks like an empty one (spec/core.md BUG 25).
 pub fn observe(state: &State) -> Result<Observed, NetlinkError> {
     let mut socket = Socket::open()?;
+    let mut main = socket.routes(MAIN_TABLE)?;
+    main.retain(metadata_route::concerns);
     Ok(Observed {
         links: socket.links()?,
         routes: socket.routes(LOCAL_TABLE)?,
+        main,
         record: state.read(),
     })
 }

@@ -6,9 +6,10 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::interfaces;
+use super::metadata_route;
 use super::observe::Observed;
 use super::record::{Mark, Record, mark};
-use super::routes::{Origin, Problem, shortened, text, wanted};
+use super::routes::{Origin, Problem, is_metadata_server, shortened, text, wanted};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
@@ -39,6 +40,8 @@ pub enum Reason {
     SwitchedOff,
     /// It comes back under the protocol id that is configured now.
     OldProtocol,
+    /// The metadata server is reached in another way now.
+    MetadataServer,
 }
 
 /// What is done.
@@ -46,6 +49,8 @@ pub enum Reason {
 pub enum Action {
     /// A route is added, because metadata has the address here.
     Add(Origin),
+    /// The route to the metadata server by the primary interface is added.
+    ReachMetadataServer,
     /// A route of ours is removed.
     Remove(Reason),
 }
@@ -68,10 +73,16 @@ impl Change {
         self.route.destination
     }
 
+    /// Whether it is about a forwarded address, and not about the way to the metadata server.
+    #[must_use]
+    pub fn is_forwarding(&self) -> bool {
+        !is_metadata_server(self.prefix())
+    }
+
     /// Whether a route is added.
     #[must_use]
     pub fn adds(&self) -> bool {
-        matches!(self.action, Action::Add(_))
+        !matches!(self.action, Action::Remove(_))
     }
 }
 
@@ -80,11 +91,18 @@ impl fmt::Display for Change {
         let (prefix, interface) = (text(self.prefix()), &self.interface.name);
         match self.action {
             Action::Add(origin) => write!(formatter, "add {prefix} to {interface} ({origin})"),
+            Action::ReachMetadataServer => {
+                write!(
+                    formatter,
+                    "reach the metadata server {prefix} by {interface}"
+                )
+            }
             Action::Remove(reason) => {
                 let reason = match reason {
                     Reason::NotInMetadata => "not in metadata",
                     Reason::InterfaceNotInMetadata => "the interface is not in metadata",
                     Reason::SwitchedOff => "switched off in the configuration",
+                    Reason::MetadataServer => "the way to it is another one now, or needs no route",
                     Reason::OldProtocol => "it has an earlier protocol id of ours",
                 };
                 write!(formatter, "remove {prefix} from {interface} ({reason})")
@@ -176,6 +194,13 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     };
     plan.add_missing(&desired, &routes, &observed.links);
     plan.sort();
+    let nics = document.instance.network_interfaces.present();
+    if let Some(nics) = nics {
+        plan.changes
+            .extend(metadata_route::changes(nics, settings, observed));
+    }
+    let to_server = metadata_route::ours(observed, protocol);
+    plan.ours.extend(to_server.map(|(mark, _)| mark));
     plan.problems.extend(desired.problems);
     plan.problems.sort();
     plan.pending = desired.pending;
@@ -263,7 +288,7 @@ impl Plan {
         self.changes.sort_by_key(|change| {
             let step = match change.action {
                 Action::Remove(_) if added.contains(&change.prefix()) => 0,
-                Action::Add(_) => 1,
+                Action::Add(_) | Action::ReachMetadataServer => 1,
                 Action::Remove(_) => 2,
             };
             (step, change.interface.index, change.prefix())
@@ -297,7 +322,7 @@ fn removals(desired: &Desired, routes: &Routes<'_>, links: &[Link], enabled: boo
     changes
 }
 
-fn interface(index: u32, links: &[Link]) -> Interface {
+pub(super) fn interface(index: u32, links: &[Link]) -> Interface {
     let name = links
         .iter()
         .find(|link| link.index == index)

@@ -180,10 +180,16 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 }
 
 /// The metadata server, over IPv4 and IPv6.
-const METADATA_SERVERS: [IpAddr; 2] = [
+pub(super) const METADATA_SERVERS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
+
+/// Whether this is the metadata server, and nothing else.
+#[must_use]
+pub fn is_metadata_server(prefix: IpNet) -> bool {
+    METADATA_SERVERS.map(IpNet::from).contains(&prefix)
+}
 
 /// Unspecified, loopback, multicast, broadcast and IPv4-mapped addresses (RFC 6890). The rest of 240.0.0.0/4 is not
 /// here: VPC networks use it.

@@ -32,26 +32,28 @@ pub(super) fn preview(input: &Input) -> Report {
         Err(error) => return unreadable(&error),
     };
     let plan = network::plan(&input.document, &input.settings, &observed);
-    let change = |change: &network::Change| {
-        let interface = &change.interface;
-        let route = vec![route(change)];
-        let (before, after) = if change.adds() {
-            (Vec::new(), route)
-        } else {
-            (route, Vec::new())
-        };
-        Change {
-            what: change.to_string(),
-            subject: Some(format!("interface {}", interface.name)),
-            key: key(change),
-            before,
-            after,
-        }
-    };
     Report {
-        changes: plan.changes.iter().map(change).collect(),
+        changes: plan.changes.iter().map(single).collect(),
         problems: problems(&plan.problems, &plan.pending),
         ..Report::default()
+    }
+}
+
+/// One change by itself.
+fn single(change: &network::Change) -> Change {
+    let interface = &change.interface;
+    let route = vec![route(change)];
+    let (before, after) = if change.adds() {
+        (Vec::new(), route)
+    } else {
+        (route, Vec::new())
+    };
+    Change {
+        what: change.to_string(),
+        subject: Some(format!("interface {}", interface.name)),
+        key: key(change),
+        before,
+        after,
     }
 }
 
@@ -59,10 +61,11 @@ fn state() -> State {
     State::at(Root::machine())
 }
 
-/// The changes of each interface as one: `lines` has a line for each interface, in their order.
+/// The changes of each interface as one: `lines` has a line for each interface, in their order. The way to the metadata
+/// server is told by itself.
 fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
     let mut interfaces: BTreeMap<&Interface, Change> = BTreeMap::new();
-    for change in done {
+    for change in done.iter().filter(|change| change.is_forwarding()) {
         let whole = interfaces.entry(&change.interface).or_default();
         whole.subject = Some(format!("interface {}", change.interface.name));
         let routes = if change.adds() {
@@ -78,24 +81,30 @@ fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
         whole.key = Some(keys.into_iter().collect::<Vec<_>>().join(", "));
     }
     let told = interfaces.into_values().zip(lines);
-    told.map(|(change, line)| Change {
+    let forwarded = told.map(|(change, line)| Change {
         what: line.trim_end_matches('.').to_owned(),
         ..change
-    })
-    .collect()
+    });
+    let others = done.iter().filter(|change| !change.is_forwarding());
+    forwarded.chain(others.map(single)).collect()
 }
 
-/// The route as `ip route show table local` has it.
+/// The route as `ip route` has it.
 fn route(change: &network::Change) -> String {
     let prefix = network::routes::text(change.prefix());
     let (interface, protocol) = (&change.interface.name, change.route.protocol);
-    format!("local {prefix} dev {interface} proto {protocol}")
+    let kind = if change.is_forwarding() { "local " } else { "" };
+    let via = change
+        .route
+        .via
+        .map_or_else(String::new, |via| format!(" via {via}"));
+    format!("{kind}{prefix}{via} dev {interface} proto {protocol}")
 }
 
 fn key(change: &network::Change) -> Option<String> {
     Some(match change.action {
         Action::Add(origin) => origin.to_string(),
-        Action::Remove(_) => "instance/network-interfaces".into(),
+        Action::ReachMetadataServer | Action::Remove(_) => "instance/network-interfaces".into(),
     })
 }
 

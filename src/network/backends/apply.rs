@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::observe::{Observed, ask_backend, clients, facts, links_and_addresses, observe};
 use super::plan::choice::{Choice, choose};
-use super::plan::nics::{Nic, wanted};
+use super::plan::nics::{Nic, is_off, wanted};
 use super::plan::{
     Attempts, COMMAND_RECORD, DHCP_COMMAND, File, Means, Plan, Problem, Step, Then,
     may_lack_netplan_files, plan,
@@ -123,6 +123,47 @@ pub fn preview(
             .collect();
     }
     Ok(pass)
+}
+
+/// What sets interfaces up on this machine, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetUp {
+    /// The backend, or the option that takes its place; `None` where nothing does.
+    pub through: Option<String>,
+    /// What speaks for it.
+    pub because: String,
+}
+
+/// Finds out what sets interfaces up, by the rules of [`reconcile()`]. Changes nothing.
+///
+/// # Errors
+/// When the machine's interfaces cannot be listed.
+pub fn detect(
+    root: &Root,
+    document: &Document,
+    settings: &Settings,
+) -> Result<SetUp, NetlinkError> {
+    let of_configuration = |through: Option<&str>, because: &str| SetUp {
+        through: through.map(String::from),
+        because: because.into(),
+    };
+    if is_off(document, settings) {
+        return Ok(of_configuration(None, "switched off"));
+    }
+    if settings.network_interfaces.dhcp_command.is_some() {
+        let because = "the configuration has it";
+        return Ok(of_configuration(Some(DHCP_COMMAND), because));
+    }
+    let (links, addresses) = links_and_addresses()?;
+    let mut observed = observe(root, links, addresses, &[]);
+    observed.clients = clients(root);
+    let mut memory = Memory::default();
+    memory.find(root, document, &observed);
+    let nothing = || of_configuration(None, "no backend was found");
+    Ok(memory.choice().map_or_else(nothing, |choice| SetUp {
+        through: Some(choice.backend.to_string()),
+        because: choice.because.clone(),
+    }))
 }
 
 /// Reads the machine and plans; `None` where there is nothing to look after.

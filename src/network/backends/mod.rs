@@ -12,7 +12,7 @@ pub mod plan;
 
 use std::fmt;
 
-pub use apply::{Change, Memory, Pass, apply, preview, reconcile};
+pub use apply::{Change, Memory, Pass, SetUp, apply, detect, preview, reconcile};
 pub use observe::{Observed, observe};
 pub use plan::{Attempts, Plan, Step, plan};
 

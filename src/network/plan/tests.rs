@@ -382,7 +382,7 @@ fn simulate(routes: &mut Vec<Route>, changes: &[Change]) {
     for change in changes {
         let at = routes.iter().position(|route| *route == change.route);
         match change.action {
-            Action::Add(_) => {
+            Action::Add(_) | Action::ReachMetadataServer => {
                 let taken = routes
                     .iter()
                     .any(|route| route.destination == change.route.destination);

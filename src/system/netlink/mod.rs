@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use addresses::Address;
 pub use events::{Event, Subscription};
 pub use links::{Link, MacAddress, MalformedMac};
-pub use routes::{LOCAL_TABLE, Route, RouteKind, RouteScope};
+pub use routes::{LOCAL_TABLE, MAIN_TABLE, Route, RouteKind, RouteScope};
 
 /// Larger than any datagram that the kernel makes of a listing (32 KiB, `NETLINK_MAX_RECVMSG_SIZE` of af_netlink.c).
 const DATAGRAM_LIMIT: usize = 64 * 1024;

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_ip};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
@@ -15,6 +17,9 @@ pub use netlink_packet_route::route::{RouteScope, RouteType as RouteKind};
 
 /// The table of the addresses that the machine answers to (`RT_TABLE_LOCAL`).
 pub const LOCAL_TABLE: u32 = 255;
+
+/// The table of the ways to other machines (`RT_TABLE_MAIN`).
+pub const MAIN_TABLE: u32 = 254;
 
 /// `sizeof(struct rtmsg)`.
 const HEADER_LENGTH: usize = 12;
@@ -40,6 +45,8 @@ pub struct Route {
     pub interface: Option<u32>,
     /// Whether it goes through another machine.
     pub gateway: bool,
+    /// The address of that machine, where there is one of the destination's own family.
+    pub via: Option<IpAddr>,
 }
 
 impl Route {
@@ -59,6 +66,23 @@ impl Route {
             destination,
             interface: Some(interface),
             gateway: false,
+            via: None,
+        }
+    }
+
+    /// A route of table main to another machine: `via` a gateway that the interface reaches, or without one.
+    #[must_use]
+    pub fn unicast(destination: IpNet, interface: u32, via: Option<IpAddr>, protocol: u8) -> Self {
+        Self {
+            table: MAIN_TABLE,
+            kind: RouteKind::Unicast,
+            scope: match (destination, via) {
+                (IpNet::V4(_), None) => RouteScope::Link,
+                _ => RouteScope::Universe,
+            },
+            gateway: via.is_some(),
+            via,
+            ..Self::local(destination, interface, protocol)
         }
     }
 
@@ -89,19 +113,26 @@ impl Route {
             protocol: self.protocol.into(),
             scope: self.scope,
             kind: self.kind,
+            flags: match self.via {
+                // A gateway beside a /32 address is in no network of the interface.
+                Some(IpAddr::V4(_)) => RouteFlags::Onlink,
+                _ => RouteFlags::empty(),
+            },
             ..RouteHeader::default()
         };
         message.attributes = vec![
             RouteAttribute::Table(self.table),
-            RouteAttribute::Destination(match destination {
-                IpAddr::V4(address) => RouteAddress::Inet(address),
-                IpAddr::V6(address) => RouteAddress::Inet6(address),
-            }),
+            RouteAttribute::Destination(address(destination)),
         ];
         if self.priority != 0 {
             message
                 .attributes
                 .push(RouteAttribute::Priority(self.priority));
+        }
+        if let Some(via) = self.via {
+            message
+                .attributes
+                .push(RouteAttribute::Gateway(address(via)));
         }
         if let Some(interface) = self.interface {
             message.attributes.push(RouteAttribute::Oif(interface));
@@ -128,6 +159,7 @@ impl Route {
             destination: IpNet::from(anywhere),
             interface: None,
             gateway: false,
+            via: None,
         };
         for attribute in NlasIterator::new(&payload[HEADER_LENGTH..]) {
             let attribute = attribute.map_err(NetlinkError::malformed)?;
@@ -137,13 +169,24 @@ impl Route {
                 libc::RTA_OIF => route.interface = Some(number(value)?),
                 libc::RTA_PRIORITY => route.priority = number(value)?,
                 libc::RTA_TABLE => route.table = number(value)?,
-                libc::RTA_GATEWAY | libc::RTA_VIA => route.gateway = true,
+                libc::RTA_GATEWAY => {
+                    route.gateway = true;
+                    route.via = Some(parse_ip(value).map_err(NetlinkError::malformed)?);
+                }
+                libc::RTA_VIA => route.gateway = true,
                 _ => {}
             }
         }
         route.destination = IpNet::new(address, header.destination_prefix_length)
             .map_err(NetlinkError::malformed)?;
         Ok(Some(route))
+    }
+}
+
+fn address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
     }
 }
 

@@ -73,6 +73,14 @@ pub struct Vlan {
     pub ipv6: bool,
 }
 
+/// Whether interfaces are left as they are, by any of the switches.
+#[must_use]
+pub fn is_off(document: &Document, settings: &Settings) -> bool {
+    !settings.daemons.network_daemon
+        || !settings.network_interfaces.setup
+        || is_switched_off(document, settings)
+}
+
 /// The interfaces to set up, in the order of metadata, and what stands in the way of others.
 ///
 /// `None` when nothing is to be touched: switched off, or metadata does not say which interfaces there are.
@@ -83,7 +91,7 @@ pub fn wanted(
     links: &[Link],
 ) -> Option<(Vec<Nic>, Vec<Problem>)> {
     let options = &settings.network_interfaces;
-    if !settings.daemons.network_daemon || !options.setup || is_switched_off(document, settings) {
+    if is_off(document, settings) {
         return None;
     }
     let interfaces = document.instance.network_interfaces.present()?;
