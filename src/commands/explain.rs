@@ -71,7 +71,6 @@ pub(super) fn option(name: &str) -> anyhow::Result<ExitCode> {
 fn affects(option: &OptionSpec) -> String {
     let what = match option.status {
         Status::Nothing(why) => return format!("nothing here: {why}"),
-        Status::Later => return "nothing yet: what acts on it comes with a later version".into(),
         Status::Deprecated(_) | Status::Effective => match option.section {
             "Accounts" | "OSLogin" => "users, their keys and rights (the accounts manager)",
             "IpForwarding" | "NetworkInterfaces" | "addressManager" => {

@@ -84,7 +84,6 @@ fn meaning(option: &OptionSpec) -> String {
         Status::Deprecated(instead) => {
             format!("Deprecated, use `{instead}`. {}", option.meaning)
         }
-        Status::Later => format!("{} *No effect yet.*", option.meaning),
         Status::Effective | Status::Nothing(_) => option.meaning.to_owned(),
     }
 }

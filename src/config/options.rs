@@ -56,8 +56,6 @@ pub enum Status {
     Effective,
     /// It has; something else is better.
     Deprecated(&'static str),
-    /// It will have; what acts on it is not in this version yet.
-    Later,
     /// It is accepted and means nothing here, for this reason.
     Nothing(&'static str),
 }

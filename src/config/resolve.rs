@@ -178,7 +178,7 @@ fn usable(
         ));
     }
     match option.status {
-        Status::Effective | Status::Later => {}
+        Status::Effective => {}
         _ if option.canonical(&value.text) == Ok(option.default_text()) => {}
         Status::Deprecated(instead) => findings.push(finding(Severity::Warning).say(
             format!("{} is deprecated", option.path()),
@@ -339,8 +339,7 @@ mod tests {
                     assert_eq!(changed, expected, "{text}");
                     let is_default =
                         option.canonical(&effective.value) == Ok(option.default_text());
-                    let is_quiet =
-                        matches!(option.status, Status::Effective | Status::Later) || is_default;
+                    let is_quiet = option.status == Status::Effective || is_default;
                     assert_eq!(
                         loaded.warnings.is_empty(),
                         is_quiet,
