@@ -423,7 +423,7 @@ fn check_dracut(module: &str, files: &BTreeSet<String>) {
         ". ./{module}; inst_multiple() {{ echo program \"$@\"; }}; inst_rules() {{ echo rules \"$@\"; }}; \
          check && depends && install"
     );
-    let output = std::process::Command::new("bash")
+    let output = Command::new("bash")
         .args(["-euc", &script])
         .current_dir(root())
         .output()
