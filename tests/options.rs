@@ -13,7 +13,7 @@
 mod support;
 
 use serde_json::json;
-use support::vm::{Vm, contents, entry, passwd};
+use support::vm::{KEY, Vm, contents, entry, passwd};
 use support::{PROGRAM, attempt, in_sandbox, run, text_of};
 
 fn configure(text: &str) {
@@ -65,6 +65,14 @@ fn the_switches_of_forwarded_addresses() {
             (
                 "[IpForwarding]\nip_aliases_except = 42-01-0A-80-00-02\n",
                 &all[1..],
+            ),
+            (
+                "[IpForwarding]\nforwarded_ips_except = 42:01:0a:80:00:02\n",
+                &["10.1.0.0/28", "203.0.113.2"],
+            ),
+            (
+                "[IpForwarding]\ntarget_instance_ips_except = 42:01:0a:80:00:02\n",
+                &all[..2],
             ),
             ("[NetworkInterfaces]\nip_forwarding = false\n", &none),
             ("", &all),
@@ -133,6 +141,28 @@ fn the_switch_of_accounts_and_the_lock_that_metadata_cannot_open() {
             );
         },
     );
+}
+
+#[test]
+fn a_users_own_keys_are_kept_where_that_is_configured() {
+    in_sandbox("a_users_own_keys_are_kept_where_that_is_configured", || {
+        let vm = Vm::new();
+        let own = KEY.replace("a@example", "her own");
+        for (configuration, left) in [
+            ("", String::new()),
+            ("[Accounts]\nkeep_own_keys = true\n", format!("{own}\n")),
+        ] {
+            configure(configuration);
+            vm.set_keys(&[entry("alice")]);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let path = "/home/alice/.ssh/authorized_keys";
+            std::fs::write(path, format!("{}{own}\n", contents(path))).unwrap();
+            vm.set_keys(&[]);
+            vm.settled(&agent);
+            assert_eq!(contents(path), left, "{configuration}");
+        }
+    });
 }
 
 #[test]
