@@ -591,6 +591,17 @@ fn shutdown_scripts_run_when_the_system_goes_down_and_not_before() {
             );
             configure("shutdown = false");
             assert_eq!(log(shutdown("0", &[])), "");
+            // A script that takes too long is ended where that is configured, so that the machine goes down.
+            vm.set("instance/attributes/shutdown-script", "sleep 3; echo late");
+            configure("");
+            assert!(log(shutdown("0", &[])).contains("shutdown-script: late"));
+            configure("shutdown_timeout = 1");
+            let ended = log(shutdown("0", &[]));
+            assert!(
+                ended.contains("(MetadataScripts.shutdown_timeout) and was ended"),
+                "{ended}"
+            );
+            assert!(!ended.contains("late"), "{ended}");
         },
     );
 }
