@@ -34,9 +34,12 @@ impl Stage {
             TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
         let server = Server::start(listener, &live).context("start the metadata server")?;
         let actor = Actor::start().context("start the agent")?;
-        let managers = match actor.next(PATIENCE) {
-            Some(line) => announced_managers(&line.text),
-            None => bail!("the agent did not start"),
+        let managers = loop {
+            let line = actor.next(PATIENCE).context("the agent did not start")?;
+            let managers = announced_managers(&line.text);
+            if !managers.is_empty() {
+                break managers;
+            }
         };
         Ok(Self {
             screen,
@@ -122,7 +125,7 @@ pub(super) struct Reaction {
     pub(super) took: Duration,
 }
 
-/// The managers that the agent's first line names: `... watches metadata for accounts, network.`
+/// The managers that the agent's announcement names: `... watches metadata for accounts, network.`
 fn announced_managers(text: &str) -> Vec<String> {
     let names = text
         .split_once(" watches metadata for ")
