@@ -163,6 +163,9 @@ pub struct Seen {
     pub running: bool,
     /// Who else holds its lock.
     pub held_by: Option<String>,
+    /// The process that holds its lock.
+    #[serde(skip)]
+    pub holder: Option<u32>,
     /// What its agent wrote; the last words of one that has ended.
     #[serde(flatten)]
     pub status: Status,
@@ -178,9 +181,11 @@ pub fn look(root: &Root, manager: Manager) -> io::Result<Seen> {
         ..Status::default()
     });
     let holder = locks::holder_of(Path::new(manager.lock()))?;
-    let running = holder.as_ref().and_then(locks::Holder::process) == Some(status.pid);
+    let process = holder.as_ref().and_then(locks::Holder::process);
+    let running = process.is_some() && process == Some(status.pid);
     Ok(Seen {
         running,
+        holder: process,
         held_by: holder.filter(|_| !running).map(|holder| holder.to_string()),
         status,
     })

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::output::{paragraph, print, print_json};
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
-use crate::agent::status::{self, Seen, State};
+use crate::agent::status::{self, Seen, State, Status};
 use crate::cli::tell;
 use crate::scripts::fate::Record;
 use crate::scripts::find::Occasion;
@@ -108,8 +108,34 @@ fn is_past_first_pass(managers: &[Seen]) -> bool {
 
 fn look() -> anyhow::Result<Vec<Seen>> {
     let all = Manager::ALL.into_iter();
-    all.map(|manager| Ok(status::look(&Root::machine(), manager)?))
-        .collect()
+    let managers = all
+        .map(|manager| Ok(status::look(&Root::machine(), manager)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(with_those_that_begin(managers))
+}
+
+/// A manager whose first pass takes longer than those of the others has no status of this agent yet. It runs all the same:
+/// the agent that runs the others holds its lock.
+fn with_those_that_begin(mut managers: Vec<Seen>) -> Vec<Seen> {
+    let agent = managers.iter().find(|seen| seen.running);
+    let Some(agent) = agent.map(|seen| seen.status.clone()) else {
+        return managers;
+    };
+    for seen in &mut managers {
+        if !seen.running && seen.holder == Some(agent.pid) {
+            seen.running = true;
+            seen.held_by = None;
+            seen.status = Status {
+                manager: seen.status.manager.clone(),
+                pid: agent.pid,
+                version: agent.version.clone(),
+                started: agent.started.clone(),
+                since: agent.started.clone(),
+                ..Status::default()
+            };
+        }
+    }
+    managers
 }
 
 /// The last change of a manager is an earlier agent's where this one has made none.
@@ -206,4 +232,42 @@ fn last_change(entry: &Entry) -> String {
         .map(|etag| format!(" (etag {etag})"))
         .unwrap_or_default();
     format!("last change {}: {}{etag}", entry.time, entry.change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(name: &str, pid: u32, first_pass: Option<&str>, holder: Option<u32>) -> Seen {
+        Seen {
+            running: holder == Some(pid),
+            held_by: (holder != Some(pid)).then(|| "gce-guest".into()),
+            holder,
+            status: Status {
+                manager: name.into(),
+                pid,
+                first_pass: first_pass.map(String::from),
+                ..Status::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_first_pass_is_waited_for_that_has_no_status_yet() {
+        let past = Some("2026-11-22T17:57:52.522Z");
+        let network = || seen("network", 40, past, Some(40));
+        // Its file is that of an earlier agent; another process has the lock of the third.
+        let early = with_those_that_begin(vec![
+            network(),
+            seen("accounts", 7, past, Some(40)),
+            seen("clock", 0, None, Some(50)),
+        ]);
+        assert_eq!(
+            early.iter().map(|seen| seen.running).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+        assert!(!is_past_first_pass(&early));
+        let late = with_those_that_begin(vec![network(), seen("accounts", 40, past, Some(40))]);
+        assert!(is_past_first_pass(&late));
+    }
 }

@@ -67,7 +67,8 @@ fn process(id: u32) -> Option<Process> {
 const OURS: &str = "gce-guest";
 
 /// Whether a process runs the program that this one runs. An update may have put another file in its place meanwhile, so
-/// its name counts as well.
+/// its name counts as well. The kernel shows nobody without `CAP_SYS_PTRACE` what a process runs that has acted as another
+/// user, as the agent does in home directories; the name that it goes by has to do then.
 #[must_use]
 pub fn is_like_us(id: u32) -> bool {
     let identity = |program: &Path| {
@@ -80,7 +81,10 @@ pub fn is_like_us(id: u32) -> bool {
     // The kernel says so of a file that has lost its name (proc(5)).
     let is_ours = name.trim_end_matches(" (deleted)") == OURS;
     let own = identity(Path::new("/proc/self/exe"));
-    is_ours || own.is_some() && identity(&program) == own
+    let goes_by = || files::read_stream(&place(id).join("comm"), LIMIT).unwrap_or_default();
+    is_ours
+        || own.is_some() && identity(&program) == own
+        || named.as_os_str().is_empty() && goes_by().trim_ascii_end() == OURS.as_bytes()
 }
 
 fn place(id: u32) -> PathBuf {
