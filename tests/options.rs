@@ -81,28 +81,41 @@ fn the_switches_of_forwarded_addresses() {
         ] {
             assert_eq!(routes(&vm, option, "66"), expected, "{option}");
         }
-        assert_eq!(
-            routes(&vm, "[IpForwarding]\nethernet_proto_id = 77\n", "77"),
-            all,
-            "our routes of 66 are moved"
-        );
-        assert_eq!(shown("66"), "");
-        // Somebody else's with our number of yesterday.
-        let foreign = "local 9.9.9.9 dev eth0 scope host";
-        let add = "ip route add local 9.9.9.9 dev eth0 scope host table local proto 77";
-        run(add.split(' '));
-        assert_eq!(
-            routes(&vm, "[IpForwarding]\nethernet_proto_id = 88\n", "88"),
-            all
-        );
-        assert_eq!(shown("77"), foreign);
-        run(["ip", "route", "flush", "table", "local", "proto", "77"]);
-        run(["ip", "route", "flush", "table", "local", "proto", "88"]);
-        assert_eq!(
-            routes(&vm, "[Daemons]\nnetwork_daemon = false\n", "66"),
-            none
-        );
     });
+}
+
+#[test]
+fn another_protocol_id_moves_our_routes_and_nobody_elses() {
+    in_sandbox(
+        "another_protocol_id_moves_our_routes_and_nobody_elses",
+        || {
+            let vm = Vm::new();
+            vm.set(
+                "instance/networkInterfaces/0/forwardedIps",
+                json!(["203.0.113.1", "203.0.113.2"]),
+            );
+            let all = ["203.0.113.1", "203.0.113.2"];
+            assert_eq!(routes(&vm, "", "66"), all);
+            assert_eq!(
+                routes(&vm, "[IpForwarding]\nethernet_proto_id = 77\n", "77"),
+                all,
+                "our routes of 66 are moved"
+            );
+            assert_eq!(shown("66"), "");
+            // Somebody else's with our number of yesterday.
+            let foreign = "local 9.9.9.9 dev eth0 scope host";
+            let add = "ip route add local 9.9.9.9 dev eth0 scope host table local proto 77";
+            run(add.split(' '));
+            assert_eq!(
+                routes(&vm, "[IpForwarding]\nethernet_proto_id = 88\n", "88"),
+                all
+            );
+            assert_eq!(shown("77"), foreign);
+            run(["ip", "route", "flush", "table", "local", "proto", "88"]);
+            let switched_off = routes(&vm, "[Daemons]\nnetwork_daemon = false\n", "66");
+            assert_eq!(switched_off, [""; 0]);
+        },
+    );
 }
 
 #[test]
