@@ -114,8 +114,8 @@ fn look() -> anyhow::Result<Vec<Seen>> {
     Ok(with_those_that_begin(managers))
 }
 
-/// A manager whose first pass takes longer than those of the others has no status of this agent yet. It runs all the same:
-/// the agent that runs the others holds its lock.
+/// The statuses are read one after another while an agent that starts writes them, so that one may still be an earlier
+/// agent's. Its manager runs all the same: the agent that runs the others holds its lock.
 fn with_those_that_begin(mut managers: Vec<Seen>) -> Vec<Seen> {
     let agent = managers.iter().find(|seen| seen.running);
     let Some(agent) = agent.map(|seen| seen.status.clone()) else {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pass_is_waited_for_that_has_no_status_yet() {
+    fn a_manager_whose_status_is_an_earlier_agents_is_waited_for() {
         let past = Some("2026-11-22T17:57:52.522Z");
         let network = || seen("network", 40, past, Some(40));
         // Its file is that of an earlier agent; another process has the lock of the third.

@@ -1,6 +1,5 @@
 //! Makes the changes of a plan, and one whole pass.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,6 +12,7 @@ use crate::system::files::{self, Attributes};
 use crate::system::hostname;
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
+use crate::system::services;
 
 /// Who is asked to write the new name into its lines from now on: it reads it at its start and when it is told.
 const SYSLOG_SERVICE: &str = "rsyslog.service";
@@ -69,7 +69,7 @@ fn replace(root: &Root, path: &str, contents: &[u8]) -> anyhow::Result<()> {
 
 /// As the predecessors do (spec/core.md 13.1), but without a restart, in which lines could be lost.
 fn tell_syslog() {
-    if !Path::new("/run/systemd/system").exists() || processes::find("rsyslogd").is_none() {
+    if !services::has_systemd() || processes::find("rsyslogd").is_none() {
         return;
     }
     let words = ["kill", "--kill-who=main", "--signal=HUP", SYSLOG_SERVICE];

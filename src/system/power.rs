@@ -1,10 +1,10 @@
 //! Whether the system is going down.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::environment;
 use super::processes::{self, Invocation};
+use super::services;
 
 /// How long systemd may take to answer; at a shutdown it may have much to do, and the answer decides.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub enum Power {
 /// Asks whoever runs this system: systemd, or else the run level of SysV init, Upstart and OpenRC.
 #[must_use]
 pub fn state() -> Power {
-    if Path::new("/run/systemd/system").exists() {
+    if services::has_systemd() {
         let invocation = Invocation::new("systemctl", ["is-system-running"]);
         return match processes::run(&invocation.within(ANSWER)) {
             Ok(finished) => by_systemd(&String::from_utf8_lossy(&finished.stdout)),

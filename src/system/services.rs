@@ -82,7 +82,9 @@ pub fn start_in_background(unit: &str) -> bool {
     has_systemd() && systemctl(&["start", "--no-block", unit]).is_ok()
 }
 
-fn has_systemd() -> bool {
+/// Whether systemd runs this machine (sd_booted(3)).
+#[must_use]
+pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").exists()
 }
 
