@@ -130,6 +130,17 @@ fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
             assert_eq!(routes.iter().filter(present).count(), 4, "{page:#}");
             assert_eq!(page["interfaces"][1]["routes"][0]["state"], "missing");
 
+            // The machine of this test is the metadata server itself.
+            let server = &page["metadata_server"][0];
+            assert_eq!(
+                (&server["address"], &server["state"]),
+                (&json!("169.254.169.254"), &json!("none"))
+            );
+            let (status, said) = told(&["explain", "route", "169.254.169.254"]);
+            assert_eq!(status, Some(0), "{said}");
+            let reason = "no route of its own is needed: the machine has this address itself";
+            assert!(said.contains(reason), "{said}");
+
             let (status, said) = told(&["explain", "route", "10.1.0.99"]);
             assert_eq!(status, Some(0), "{said}");
             assert!(
