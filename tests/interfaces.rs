@@ -467,6 +467,106 @@ fn a_backend_that_hangs_or_fails_leaves_routes_and_accounts_working() {
     );
 }
 
+/// A DHCP client under which its interface is renamed, or goes, whichever `/tmp/now` says.
+const UNSTEADY: &str = "echo \"$@\" >>/tmp/ran
+case \"$(cat /tmp/now) $*\" in
+rename*eth1) ip link set eth1 down; ip link set eth1 name ens9; ip link set ens9 up ;;
+remove*ens9) ip link delete ens9 ;;
+*) exit 0 ;;
+esac
+echo >/tmp/now
+echo Cannot find the device >&2
+exit 1";
+
+/// How often the client was started for an interface.
+fn started(interface: &str) -> usize {
+    let ran = contents("/tmp/ran");
+    ran.lines().filter(|line| line.ends_with(interface)).count()
+}
+
+/// Between the look at an interface and what is done about it, it gets another name, or goes.
+#[test]
+fn an_interface_renamed_or_removed_in_the_middle_costs_only_itself() {
+    with_tools(
+        "an_interface_renamed_or_removed_in_the_middle_costs_only_itself",
+        &[("dhclient", UNSTEADY)],
+        |vm| {
+            let third = "42:01:0a:82:00:02";
+            let nic = |mac: &str, forwarded: &str| json!({"mac": mac, "ip": "10.9.0.2", "forwardedIps": [forwarded]});
+            vm.set(
+                "instance/networkInterfaces",
+                json!([
+                    {"mac": PRIMARY_MAC, "ip": PRIMARY_ADDRESS, "forwardedIps": ["203.0.113.1"]},
+                    nic(SECONDARY_MAC, "203.0.113.2"),
+                    nic(third, "203.0.113.3")
+                ]),
+            );
+            run("ip link add eth2 address 42:01:0a:82:00:02 type veth peer name eth2p".split(' '));
+            fs::write("/tmp/now", "rename").unwrap();
+            let agent = vm.agent();
+            let told = |words: &str| agent.said().matches(words).count();
+            poll_until(PATIENCE, "the client is started for the new name", || {
+                started("ens9") > 0
+            });
+            assert_eq!(started("eth1"), 1, "{}", contents("/tmp/ran"));
+            assert!(started("eth2") > 0, "{}", contents("/tmp/ran"));
+            assert_eq!(started("eth0"), 0);
+            poll_until(PATIENCE, "the failure is over", || {
+                told("No longer: interface eth1") == 1
+            });
+            assert_eq!(told("Cannot find the device"), 2, "{}", agent.said());
+
+            fs::write("/tmp/now", "remove").unwrap();
+            poll_until(PATIENCE, "the interface is gone", || {
+                told(&format!("not found for MAC address: {SECONDARY_MAC}")) == 1
+            });
+            poll_until(PATIENCE, "the failure is over", || {
+                told("No longer: interface ens9") == 1
+            });
+            let before = started("ens9");
+            run(
+                format!("ip link add eth7 address {SECONDARY_MAC} type veth peer name eth7p")
+                    .split(' '),
+            );
+            poll_until(
+                PATIENCE,
+                "the client is started for the one in its place",
+                || started("eth7") > 0,
+            );
+            assert_eq!(started("ens9"), before);
+            let routes = || support::text_of("ip route show table local proto 66".split(' '));
+            for route in [
+                "203.0.113.1 dev eth0",
+                "203.0.113.2 dev eth7",
+                "203.0.113.3 dev eth2",
+            ] {
+                poll_until(PATIENCE, route, || routes().contains(route));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_port_of_a_bridge_is_left_to_it_and_keeps_its_routes() {
+    with_tools(
+        "a_port_of_a_bridge_is_left_to_it_and_keeps_its_routes",
+        &[("dhclient", "echo \"$@\" >>/tmp/ran")],
+        |vm| {
+            run("ip link add br0 type bridge".split(' '));
+            run("ip link set eth1 master br0".split(' '));
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            let told = "The interface eth1 is a port of br0: it is left to whoever made that";
+            assert_eq!(log.matches(told).count(), 1, "{log}");
+            assert_eq!(contents("/tmp/ran"), "");
+            let route = "ip route show table local 203.0.113.2";
+            assert!(support::text_of(route.split(' ')).contains("dev eth1"));
+            run("ip link set eth1 nomaster".split(' '));
+            poll_until(PATIENCE, "it is set up by itself", || started("eth1") > 0);
+        },
+    );
+}
+
 #[test]
 fn the_options_of_interfaces() {
     with_tools(
