@@ -33,7 +33,7 @@ option subnet 255.255.255.255\\noption router 10.133.0.1\\noption lease 3600\\n'
 
 /// Both cards of a bond have the address of the first from then on.
 const BOND: &str =
-    "modprobe bonding && ip link add bond0 type bond mode active-backup miimon 100 &&
+    "modprobe bonding && ip link add bond0 address 42:01:0a:80:01:04 type bond mode active-backup miimon 100 &&
     for card in eth4 eth5; do ip link set $card down && ip link set $card master bond0; done &&
     ip link set bond0 up && ip address add 10.134.0.2/24 dev bond0";
 
