@@ -210,6 +210,72 @@ fn the_options_of_the_host_name() {
     });
 }
 
+/// What one pass says on standard error; it succeeds.
+fn told_by_sync() -> String {
+    let output = attempt([PROGRAM, "hostname", "sync"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    told
+}
+
+#[test]
+fn files_that_somebody_keeps_elsewhere_are_left_to_them() {
+    in_sandbox_with(
+        SANDBOX,
+        "files_that_somebody_keeps_elsewhere_are_left_to_them",
+        || {
+            let vm = Vm::new();
+            configure("[Hostname]\nmode = static\n");
+            fs::rename("/etc/hosts", "/etc/hosts.real").unwrap();
+            symlink("hosts.real", "/etc/hosts").unwrap();
+            let before = contents("/etc/hosts.real");
+            let told = told_by_sync();
+            let expected = "/etc/hosts is left as it is, because it is a link to hosts.real: have its keeper add \
+                            the machine's name, or set Hostname.manage_hosts to false";
+            assert!(told.contains(expected), "{told}");
+            assert_eq!(contents("/etc/hosts.real"), before);
+            assert_eq!(
+                (name().as_str(), contents("/etc/hostname").as_str()),
+                ("example", "example\n")
+            );
+
+            // As in a container.
+            fs::remove_file("/etc/hosts").unwrap();
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                fs::write(path, "").unwrap();
+                let kept = format!("/tmp/kept{}", path.replace('/', "-"));
+                fs::write(&kept, "before\n").unwrap();
+                run(["mount", "--bind", &kept, path]);
+            }
+            run(["hostname", "before"]);
+            let told = told_by_sync();
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                let kept = format!("{path} is left as it is, because something is mounted there");
+                assert!(told.contains(&kept), "{told}");
+                assert_eq!(contents(path), "before\n");
+            }
+            assert_eq!(name(), "example");
+            // The agent says so once.
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let log = vm.settled(&agent);
+            assert_eq!(
+                log.matches("/etc/hosts is left as it is").count(),
+                1,
+                "{log}"
+            );
+            // With the right lines in it there is nothing to say.
+            fs::write("/tmp/kept-etc-hostname", "example\n").unwrap();
+            let hosts = format!(
+                "169.254.169.254 metadata.google.internal  # Added by Google\n\
+                                 10.128.0.2 {FULL} example  # Added by Google\n"
+            );
+            fs::write("/tmp/kept-etc-hosts", hosts).unwrap();
+            assert_eq!(told_by_sync(), "");
+        },
+    );
+}
+
 #[test]
 fn files_that_cannot_be_replaced_cost_only_themselves() {
     in_sandbox_with(
@@ -218,21 +284,15 @@ fn files_that_cannot_be_replaced_cost_only_themselves() {
         || {
             let _vm = Vm::new();
             configure("[Hostname]\nmode = static\n");
-            fs::rename("/etc/hosts", "/etc/hosts.real").unwrap();
-            symlink("hosts.real", "/etc/hosts").unwrap();
-            let before = contents("/etc/hosts.real");
+            run(["mount", "--bind", "/etc", "/etc"]);
+            run(["mount", "-o", "remount,bind,ro", "/etc"]);
             let output = attempt([PROGRAM, "hostname", "sync"]);
             assert_eq!(output.status.code(), Some(1));
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(
-                told.contains("/etc/hosts") && told.contains("not a regular file"),
-                "{told}"
-            );
-            assert_eq!(contents("/etc/hosts.real"), before);
-            assert_eq!(
-                (name().as_str(), contents("/etc/hostname").as_str()),
-                ("example", "example\n")
-            );
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                assert!(told.contains(&format!("write {path}: Read-only")), "{told}");
+            }
+            assert_eq!(name(), "example");
         },
     );
 }
