@@ -111,6 +111,11 @@ fn expect(machine: &Machine, what: &str, mut condition: impl FnMut() -> bool) {
 
 /// The second interface has its address, traffic from it arrives, and everything else still goes by the first.
 fn expect_second_interface(machine: &Machine) {
+    expect_second_interface_with(machine, 2);
+}
+
+/// The same with so many forwarded addresses.
+fn expect_second_interface_with(machine: &Machine, addresses: usize) {
     let address = format!("inet {SECONDARY_ADDRESS}");
     expect(machine, "the second interface has an address", || {
         ip(machine, "-4 address show dev eth1").contains(&address)
@@ -121,8 +126,8 @@ fn expect_second_interface(machine: &Machine) {
     });
     let out = || ip(machine, "route get 198.51.100.1").contains("dev eth0");
     expect(machine, "the primary stays the way out", out);
-    expect(machine, "both forwarded addresses", || {
-        forwarded(machine) == 2
+    expect(machine, "the forwarded addresses", || {
+        forwarded(machine) == addresses
     });
 }
 
@@ -189,10 +194,64 @@ fn networkd_sets_the_second_interface_up() {
             settles(&machine);
             survives_restarts(&machine, "systemd-networkd.service");
             gets_ipv6(&machine);
+            a_hang_costs_only_itself(&machine, "systemd-networkd.service");
             is_found_again_and_follows_new_ones(&machine);
             leaves_a_kernel_without_vlans_alone(&machine);
         },
     );
+}
+
+/// A service that hangs keeps nobody but itself from working, is told of, and is used again when it goes on.
+fn a_hang_costs_only_itself(machine: &Machine, unit: &str) {
+    let signal = |name: &str| {
+        let option = format!("--signal={name}");
+        let sent = machine.attempt(["systemctl", "kill", "--kill-whom=main", &option, unit]);
+        assert!(sent.status.success(), "{sent:?}");
+    };
+    signal("STOP");
+    describe(&machine.vm, &json!({"dhcpv6Refresh": "1", "mtu": 1380}));
+    machine.vm.set(
+        "instance/networkInterfaces/0/forwardedIps",
+        json!(["203.0.113.1", "203.0.113.9"]),
+    );
+    machine.vm.set_keys(&[entry("alice")]);
+    expect(machine, "an account while it hangs", || {
+        machine
+            .text(["getent", "passwd", "alice"])
+            .starts_with("alice:")
+    });
+    expect(machine, "a route while it hangs", || {
+        forwarded(machine) == 3
+    });
+    machine.vm.set(
+        "instance/attributes/startup-script",
+        "#!/bin/sh\necho ran >/ran\n",
+    );
+    let script = machine.attempt(["systemctl", "restart", "google-startup-scripts.service"]);
+    assert!(script.status.success(), "{script:?}");
+    assert_eq!(Machine::contents("/ran"), "ran\n");
+    let status = || machine.text(["gce-guest", "status"]);
+    let interfaces = || {
+        let status = status();
+        let lines = status
+            .lines()
+            .skip_while(|line| !line.starts_with("interfaces"));
+        lines.take(3).collect::<Vec<_>>().join("\n")
+    };
+    expect(machine, "the hang is told", || {
+        interfaces().contains("fails since")
+    });
+    println!("{unit} hangs:\n{}", status());
+    assert!(status().contains("accounts  in line"), "{}", status());
+    assert!(ip(machine, "link show dev eth1").contains("mtu 1400"));
+    signal("CONT");
+    expect(machine, "it goes on", || {
+        ip(machine, "link show dev eth1").contains("mtu 1380")
+    });
+    expect(machine, "that is told too", || {
+        interfaces().contains("in line since")
+    });
+    expect_second_interface_with(machine, 3);
 }
 
 /// An interface that is renamed is the same one, and one that is plugged in later is set up without a restart.
@@ -332,6 +391,7 @@ fn networkmanager_sets_the_second_interface_up() {
             survives_restarts(&machine, "NetworkManager.service");
             assert_eq!(active(), "google-guest-agent-eth1");
             gets_ipv6(&machine);
+            a_hang_costs_only_itself(&machine, "NetworkManager.service");
         },
     );
 }
