@@ -283,6 +283,15 @@ fn is_found_again_and_follows_new_ones(machine: &Machine) {
     expect(machine, "the new interface has an address", || {
         ip(machine, "-4 address show dev eth2").contains("inet 10.130.0.2")
     });
+    // And it is pulled out again.
+    run(["ip", "link", "delete", "gw2"]);
+    expect(machine, "its file is gone, and the others are not", || {
+        files() == "20-ens9-google-guest-agent.network"
+    });
+    settles(machine);
+    let status = machine.text(["gce-guest", "status"]);
+    assert!(status.contains("interfaces  in line since"), "{status}");
+    assert!(ip(machine, "-4 address show dev ens9").contains(&address));
 }
 
 /// This kernel has no VLANs: that is said once, and costs nothing else.

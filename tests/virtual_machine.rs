@@ -56,6 +56,7 @@ fn what_only_a_machine_of_its_own_shows() {
             look_at_the_memory_score(&mut machine);
             tuning::look(&mut machine);
             network::is_set_up(&mut machine);
+            println!("the network is done after {:?}", started.elapsed());
             clock::is_kept_right(&mut machine);
             println!("done after {:?}", started.elapsed());
         },
