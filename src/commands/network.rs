@@ -1,25 +1,22 @@
 //! `gce-guest network` and `gce-guest explain route`: forwarded addresses, for people and for programs.
 
-use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use log::LevelFilter;
 use serde_json::{Value, json};
 
+use super::output::{print, print_chain, print_json};
+use super::pass::{self, take_place_of_agent};
+use super::{input, require_root};
 use crate::agent::managers::Manager;
-use crate::cli::tell;
-use crate::commands::input;
-use crate::commands::output::{print, print_json};
 use crate::network::backends::{SetUp, detect};
-use crate::network::explain::{Link, age, explain};
+use crate::network::explain::{age, explain};
 use crate::network::routes::text;
 use crate::network::status::{Nic, Presence, Server, Wanted, servers, status};
 use crate::network::{Plan, State, addresses, observe, plan};
-use crate::system::locks::FileLock;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
@@ -84,46 +81,17 @@ pub(super) fn run_explain(asked: &str) -> anyhow::Result<ExitCode> {
         &observed,
         time::now(),
     );
-    let line = |link: &Link| {
-        let word = if link.holds { "ok  " } else { "FAIL" };
-        format!("{word}  {}\n", link.text)
-    };
-    print(&links.iter().map(line).collect::<String>())?;
-    Ok(status_of(links.iter().all(|link| link.holds)))
+    print_chain(links.iter().map(|link| (link.holds, link.text.as_str())))
 }
 
 fn state() -> State {
     State::at(Root::machine())
 }
 
-fn status_of(good: bool) -> ExitCode {
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
 fn sync() -> anyhow::Result<ExitCode> {
-    let _lock = FileLock::try_take(Path::new(Manager::Network.lock()))
-        .context("take the place of the agent")?;
-    let input = input::read()?;
-    let report = Manager::Network.work()(&input);
-    let mut out = io::stdout().lock();
-    for change in &report.changes {
-        writeln!(out, "{}", change.what)?;
-    }
-    if report.changes.is_empty() {
-        writeln!(out, "nothing to do")?;
-    }
-    for problem in report.problems.values() {
-        tell(&format!("gce-guest: {problem}"));
-    }
-    let failures: Vec<&str> = report.failures.values().map(String::as_str).collect();
-    if failures.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    bail!("{}", failures.join("; "));
+    require_root("change routes")?;
+    let _lock = take_place_of_agent(Manager::Network)?;
+    pass::make(Manager::Network, &input::read()?)
 }
 
 /// Everything that a page says.
@@ -176,7 +144,11 @@ fn show(as_json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(&format!("{}\n", table(&shown, time::now()).trim_end()))?;
     }
-    Ok(status_of(shown.all_there()))
+    Ok(if shown.all_there() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Our routes that nothing asks for, in words: they go with the next pass.
