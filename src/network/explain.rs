@@ -532,28 +532,30 @@ mod tests {
         }
     }
 
+    /// What is said of the metadata server, each link with its word, but for the first.
+    fn told_of_server(asked: &str, settings: &Settings, observed: &Observed) -> Vec<String> {
+        let now = Timestamp::from_second(300).unwrap();
+        let links = explain(asked, &document(), settings, observed, now);
+        let word = |link: &Link| if link.holds { "ok" } else { "FAIL" };
+        let line = |link: Link| format!("{} {}", word(&link), link.text);
+        links.into_iter().skip(1).map(line).collect()
+    }
+
+    /// A machine whose primary interface is up and has a default route.
+    fn with_a_way_out() -> Observed {
+        let mut observed = observed();
+        observed.links[0].up = true;
+        let (anywhere, gateway) = ("0.0.0.0/0".parse().unwrap(), "10.128.0.1".parse().ok());
+        observed.main = vec![Route::unicast(anywhere, 2, gateway, 16)];
+        observed
+    }
+
     #[test]
     fn the_way_to_the_metadata_server_is_told() {
         let settings = Settings::default();
-        let now = Timestamp::from_second(300).unwrap();
-        let told = |asked: &str, document: &Document, settings: &Settings, observed: &Observed| {
-            let links = explain(asked, document, settings, observed, now);
-            let word = |link: &Link| if link.holds { "ok" } else { "FAIL" };
-            let line = |link: Link| format!("{} {}", word(&link), link.text);
-            links.into_iter().skip(1).map(line).collect::<Vec<_>>()
-        };
-        let mut observed = observed();
-        observed.links[0].up = true;
-        let default = Route::unicast(
-            "0.0.0.0/0".parse().unwrap(),
-            2,
-            "10.128.0.1".parse().ok(),
-            16,
-        );
-        observed.main = vec![default];
-        let server = "169.254.169.254";
+        let mut observed = with_a_way_out();
         assert_eq!(
-            told(server, &document(), &settings, &observed),
+            told_of_server("169.254.169.254", &settings, &observed),
             [
                 "ok Daemons.network_daemon is true",
                 "ok a route of its own is wanted: 169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1",
@@ -561,8 +563,10 @@ mod tests {
             ]
         );
         let route = Route {
+            destination: "169.254.169.254/32".parse().unwrap(),
+            protocol: 66,
             priority: 1,
-            ..Route::unicast("169.254.169.254/32".parse().unwrap(), 2, default.via, 66)
+            ..observed.main[0]
         };
         let other = Route {
             protocol: 16,
@@ -573,21 +577,26 @@ mod tests {
         let marks = mark(&route).into_iter();
         observed.record.present = marks.map(|mark| (mark, Timestamp::UNIX_EPOCH)).collect();
         assert_eq!(
-            told("169.254.169.254/32", &document(), &settings, &observed)[2..],
+            told_of_server("169.254.169.254/32", &settings, &observed)[2..],
             [
                 "ok in the kernel: 169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1, ours, for 5 min",
                 "ok in the kernel, behind that: 169.254.169.254 via 10.128.0.1 dev eth0 proto 16 metric 100, \
                  somebody else's",
             ]
         );
+    }
+
+    #[test]
+    fn why_the_metadata_server_has_no_route_of_its_own_is_told() {
+        let mut observed = with_a_way_out();
         assert_eq!(
-            told("fd20:ce::254", &document(), &settings, &observed)[1..],
+            told_of_server("fd20:ce::254", &Settings::default(), &observed)[1..],
             ["ok no route of its own is needed: network interface 0 has no dhcpv6Refresh"]
         );
         observed.main.clear();
         let mut off = Settings::default();
         off.address_manager.disable = Some(true);
-        let told = told(server, &document(), &off, &observed);
+        let told = told_of_server("169.254.169.254", &off, &observed);
         assert!(
             told[1].starts_with("FAIL addressManager.disable is true"),
             "{told:?}"
