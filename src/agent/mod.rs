@@ -327,10 +327,8 @@ impl Agent {
 
     fn give_due(&mut self) {
         let now = Instant::now();
-        if self.rest.begins(now)
-            && let Err(error) = memory::give_back()
-        {
-            debug!(target: LOGGER, "Cannot give memory back: {error}.");
+        if self.rest.begins(now) {
+            memory::give_back();
         }
         for managed in self.managers.values_mut() {
             if managed.becomes_overdue(now, time::now()) {
