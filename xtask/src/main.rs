@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `cargo xtask install` and `cargo xtask bench`.
+//! The project's own tasks: `cargo xtask test`, `cargo xtask install`, `cargo xtask bench` and `cargo xtask workloads`.
 //!
 //! Nothing in here is part of the program. What the tasks need of the machine is looked up when they run, so that a fresh
 //! clone needs the Rust toolchain and nothing else.
@@ -16,6 +16,7 @@ mod install;
 mod libtest;
 mod packages;
 mod test;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Task {
     Install(install::Options),
     /// Measure speed and size beside the predecessors, and write docs/benchmarks.md
     Bench(bench::Options),
+    /// Count the instructions of fixed pieces of work, and compare them with those recorded
+    Workloads(workloads::Options),
     #[command(hide = true)]
     BenchInside(bench::InsideOptions),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options),
+        Task::Workloads(options) => workloads::run(&options),
         Task::BenchInside(options) => bench::run_inside(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

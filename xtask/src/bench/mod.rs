@@ -33,6 +33,11 @@ use self::rows::{Measure, ROWS, Row};
 use self::stage::Stage;
 use self::subject::{Places, Subject};
 
+/// A whole number with commas between groups of three digits.
+pub(crate) fn grouped(value: u64) -> String {
+    chart::grouped(value as f64)
+}
+
 /// What to measure.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

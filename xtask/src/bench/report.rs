@@ -171,92 +171,98 @@ fn spread(summary: &Summary, shown: fn(f64) -> String) -> String {
     format!("{median} ({least} – {most})")
 }
 
-/// The charts by their file names.
-fn charts(figures: &Figures) -> Vec<(&'static str, Chart)> {
-    let curves = |line: &str, who: &[(Who, &str)]| -> Vec<Curve> {
-        who.iter()
-            .enumerate()
-            .map(|(colour, (who, name))| Curve {
-                name: (*name).to_owned(),
-                colour,
-                points: figures.curve(line, *who),
-            })
-            .filter(|curve| !curve.points.is_empty())
-            .collect()
-    };
-    let everybody = |baseline| {
-        [
-            (COLUMNS[0], "gce-guest"),
-            (COLUMNS[1], "Python daemons"),
-            (COLUMNS[2], "Go agent"),
-            (COLUMNS[3], baseline),
-        ]
-    };
-    let chart = |title: &str, across: &str, curves| Chart {
-        title: title.to_owned(),
-        across: across.to_owned(),
-        scale: Scale::Logarithmic,
-        curves,
-        shown: rows::seconds,
-    };
-    let mut queues = curves("queues", &everybody("the shell script"));
-    queues.sort_by_key(|curve| curve.colour);
-    let charts = vec![
-        (
-            "users.svg",
-            chart(
-                "New users at once: time until the last can log in",
-                "users",
-                curves("users", &everybody("")),
-            ),
-        ),
-        (
-            "addresses-added.svg",
-            chart(
-                "Forwarded addresses added at once",
-                "addresses",
-                curves("addresses-added", &everybody("ip -batch")),
-            ),
-        ),
-        (
-            "addresses-removed.svg",
-            chart(
-                "Forwarded addresses removed at once",
-                "addresses",
-                curves("addresses-removed", &everybody("ip -batch")),
-            ),
-        ),
-        (
-            "queues.svg",
-            chart("Queues and interrupts of a machine tuned", "queues", queues),
-        ),
-        (
-            "changes.svg",
-            Chart {
-                title: "Memory of gce-guest along changes of keys and addresses".to_owned(),
-                across: "changes".to_owned(),
-                scale: Scale::Linear,
-                curves: [
-                    ("changes-rss", "resident"),
-                    ("changes-anonymous", "anonymous"),
-                ]
-                .into_iter()
-                .enumerate()
-                .map(|(colour, (line, name))| Curve {
-                    name: name.to_owned(),
-                    colour: colour * 2,
-                    points: figures.curve(line, COLUMNS[0]),
-                })
-                .filter(|curve| !curve.points.is_empty())
-                .collect(),
-                shown: rows::bytes,
+/// A chart of a line along its sizes: its file, title, what is across, the line, and what the baseline is.
+struct Drawn(
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const DRAWN: [Drawn; 4] = [
+    Drawn(
+        "users.svg",
+        "New users at once: until the last one can log in",
+        "users",
+        "users",
+        "",
+    ),
+    Drawn(
+        "addresses-added.svg",
+        "Forwarded addresses added at once",
+        "addresses",
+        "addresses-added",
+        "ip -batch",
+    ),
+    Drawn(
+        "addresses-removed.svg",
+        "Forwarded addresses removed at once",
+        "addresses",
+        "addresses-removed",
+        "ip -batch",
+    ),
+    Drawn(
+        "queues.svg",
+        "Queues and interrupts of a machine set up",
+        "queues",
+        "queues",
+        "the shell script",
+    ),
+];
+
+impl Drawn {
+    fn chart(&self, figures: &Figures) -> Chart {
+        let Self(_, title, across, line, baseline) = self;
+        let curve = |(colour, who): (usize, &Who)| Curve {
+            name: match who {
+                Who::Subject(subject) => subject.title().to_owned(),
+                Who::Baseline => (*baseline).to_owned(),
             },
-        ),
-    ];
+            colour,
+            points: figures.curve(line, *who),
+        };
+        Chart {
+            title: (*title).to_owned(),
+            across: (*across).to_owned(),
+            scale: Scale::Logarithmic,
+            curves: COLUMNS.iter().enumerate().map(curve).collect(),
+            shown: rows::seconds,
+        }
+    }
+}
+
+/// Memory along many changes, which is about ours alone.
+fn memory_chart(figures: &Figures) -> Chart {
+    let curve = |line, name: &str, colour| Curve {
+        name: name.to_owned(),
+        colour,
+        points: figures.curve(line, COLUMNS[0]),
+    };
+    Chart {
+        title: "Memory of gce-guest along changes of keys and addresses".to_owned(),
+        across: "changes".to_owned(),
+        scale: Scale::Linear,
+        curves: vec![
+            curve("changes-rss", "resident", 0),
+            curve("changes-anonymous", "anonymous", 2),
+        ],
+        shown: rows::bytes,
+    }
+}
+
+/// The charts by their file names, with those curves that have points.
+fn charts(figures: &Figures) -> Vec<(&'static str, Chart)> {
+    let mut charts: Vec<(&str, Chart)> = DRAWN
+        .iter()
+        .map(|drawn| (drawn.0, drawn.chart(figures)))
+        .collect();
+    charts.push(("changes.svg", memory_chart(figures)));
+    for (_, chart) in &mut charts {
+        chart.curves.retain(|curve| !curve.points.is_empty());
+    }
+    charts.retain(|(_, chart)| !chart.curves.is_empty());
     charts
-        .into_iter()
-        .filter(|(_, chart)| !chart.curves.is_empty())
-        .collect()
 }
 
 /// Writes the figures into the document, and the charts beside it.
@@ -350,7 +356,11 @@ mod tests {
     fn the_document_keeps_what_people_wrote() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("benchmarks.md");
-        fs::write(&path, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).expect("written");
+        fs::write(
+            &path,
+            format!("before\n{BEGIN}\nearlier figures\n{END}\nafter\n"),
+        )
+        .expect("written");
         let figures = figures();
         for _ in 0..2 {
             let table = Table::of(&figures);
@@ -370,7 +380,7 @@ mod tests {
         );
         assert!(document.ends_with(&format!("{END}\nafter\n")), "{document}");
         assert!(
-            !document.contains("old") && document.contains("| Kernel | 6 |"),
+            !document.contains("earlier figures") && document.contains("| Kernel | 6 |"),
             "{document}"
         );
         assert!(

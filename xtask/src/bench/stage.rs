@@ -226,6 +226,9 @@ fn print(line: &str, who: Who, size: u32, value: f64) {
 
 /// A syslog that counts.
 fn take_log(logged: &Arc<AtomicU64>) -> Result<()> {
+    // What systemd sets at boot; the kernel's own limit is 10 datagrams.
+    fs::write("/proc/sys/net/unix/max_dgram_qlen", "512\n")
+        .context("lengthen the queues of sockets")?;
     let socket = UnixDatagram::bind("/dev/log")?;
     let logged = Arc::clone(logged);
     std::thread::spawn(move || {
