@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `cargo xtask install`, `cargo xtask bench` and `cargo xtask workloads`.
+//! The project's own tasks: `cargo xtask test`, `install`, `package`, `bench` and `workloads`.
 //!
 //! Nothing in here is part of the program. What the tasks need of the machine is looked up when they run, so that a fresh
 //! clone needs the Rust toolchain and nothing else.
@@ -13,7 +13,9 @@ mod bench;
 mod commands;
 mod deny;
 mod install;
+mod layout;
 mod libtest;
+mod package;
 mod packages;
 mod test;
 mod workloads;
@@ -43,6 +45,8 @@ enum Task {
     Workloads(workloads::Options),
     #[command(hide = true)]
     BenchInside(bench::InsideOptions),
+    /// Build the release as .deb and as .rpm
+    Package(package::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Workloads(options) => workloads::run(&options),
         Task::BenchInside(options) => bench::run_inside(&options).map(|()| ExitCode::SUCCESS),
+        Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cargo xtask: {error:#}");
