@@ -52,6 +52,10 @@ const LOGGER: &str = "gce-guest";
 /// How long until a lost subscription to network events is tried again.
 const MONITOR_RETRY: Duration = Duration::from_secs(10);
 
+/// How long the accounts have the processors to themselves when a document comes, if they are not done before: somebody
+/// may be waiting to log in, and a key takes less than a millisecond where nobody competes.
+const HEAD_START: Duration = Duration::from_millis(3);
+
 /// What the agent is to do.
 #[derive(Debug)]
 pub struct Options {
@@ -297,8 +301,17 @@ impl Agent {
             etag,
             settings,
         });
-        for manager in self.managers.keys().copied().collect::<Vec<_>>() {
-            self.give(manager);
+        let has_accounts = self.managers.contains_key(&Manager::Accounts);
+        let until = Instant::now() + HEAD_START;
+        for (manager, managed) in &mut self.managers {
+            if has_accounts && *manager != Manager::Accounts {
+                managed.hold(until);
+            }
+        }
+        if has_accounts {
+            self.give(Manager::Accounts);
+        } else {
+            self.give_where(|_| true);
         }
     }
 
@@ -336,13 +349,17 @@ impl Agent {
             }
         }
         self.log_overdue();
-        let due: Vec<Manager> = self
+        self.give_where(|managed| managed.is_due(now));
+    }
+
+    fn give_where(&mut self, wants: impl Fn(&Managed) -> bool) {
+        let wanted: Vec<Manager> = self
             .managers
             .iter()
-            .filter(|(_, managed)| managed.is_due(now))
+            .filter(|(_, managed)| wants(managed))
             .map(|(manager, _)| *manager)
             .collect();
-        for manager in due {
+        for manager in wanted {
             self.give(manager);
         }
     }
@@ -372,6 +389,9 @@ impl Agent {
         self.log_conditions(name, manager.logger(), found);
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        if manager == Manager::Accounts {
+            self.give_where(Managed::is_held);
+        }
         self.log_overdue();
     }
 

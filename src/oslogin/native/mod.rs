@@ -133,7 +133,8 @@ pub(super) fn is_active(request: &Request<'_>) -> bool {
 
 /// Looks at the machine and plans; or the pass where that cannot be.
 fn look(request: &Request<'_>) -> Result<(Observed, Plan), Pass> {
-    let observed = observe::observe().map_err(|error| Pass {
+    let is_wanted = super::is_wanted(request.document);
+    let observed = observe::observe(is_wanted).map_err(|error| Pass {
         problem: Some(format!("OS Login cannot be looked at: {error}")),
         ..Pass::default()
     })?;
@@ -142,7 +143,7 @@ fn look(request: &Request<'_>) -> Result<(Observed, Plan), Pass> {
         let plan = Plan::as_it_is(&observed);
         return Ok((observed, plan));
     }
-    let wanted = super::is_wanted(request.document).then(|| Features::of(request.document));
+    let wanted = is_wanted.then(|| Features::of(request.document));
     let authorities = wanted
         .filter(|features| plan::needs_authorities(*features, request.settings, &observed))
         .and_then(|_| authorities(request, &observed));

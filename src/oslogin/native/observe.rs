@@ -24,11 +24,12 @@ pub(super) const DIRECTORIES: [&str; 2] = ["/var/google-sudoers.d", "/var/google
 /// Present from the first changed file until every service knows.
 pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
 
-/// Reads what the plan needs to know.
+/// Reads what the plan needs to know. What there is of the package decides only where OS Login is wanted, and to look for it
+/// takes longer than all the rest: directories of libraries are long.
 ///
 /// # Errors
 /// A file is there and cannot be read, with its path.
-pub(super) fn observe() -> io::Result<Observed> {
+pub(super) fn observe(is_wanted: bool) -> io::Result<Observed> {
     let (mut found, mut vendor) = (BTreeMap::new(), BTreeMap::new());
     for file in File::ALL {
         if let Some(bytes) = read(file.path())? {
@@ -41,7 +42,7 @@ pub(super) fn observe() -> io::Result<Observed> {
     }
     let is_directory = |path: &str| Path::new(path).is_dir();
     Ok(Observed {
-        package: package(),
+        package: is_wanted.then(package).unwrap_or_default(),
         files: found,
         vendor,
         has_sudoers_directory: is_directory("/etc/sudoers.d"),
