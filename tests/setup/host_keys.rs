@@ -237,6 +237,26 @@ fn what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it()
             assert_eq!(contents("/etc/google_instance_id").trim(), "2");
             run(["rm", "/etc/ssh/filler"]);
             completes();
+            // No room for what is to be remembered: nothing else is lost by that, and it is said once.
+            vm.set("instance/id", 4);
+            run(["rm", "-rf", "/var/lib/gce-guest"]);
+            fs::create_dir_all("/var/lib/gce-guest").unwrap();
+            let full = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs"];
+            run([&full[..], &["/var/lib/gce-guest"]].concat());
+            let before = fingerprints();
+            let forgetful = set_up();
+            let told = "What became of the steps cannot be recorded: No space left on device";
+            assert_eq!(forgetful.log.matches(told).count(), 1, "{}", forgetful.log);
+            assert_eq!(forgetful.result("boto"), "unchanged");
+            let after = fingerprints();
+            assert_eq!(after.len(), before.len());
+            run(["umount", "/var/lib/gce-guest"]);
+            assert_eq!(set_up().status, 0);
+            assert!(
+                before
+                    .iter()
+                    .all(|(name, key)| fingerprints()[name] != *key)
+            );
         },
     );
 }
