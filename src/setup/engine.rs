@@ -155,10 +155,10 @@ impl Journal {
         waiting.push(record);
         let Some(place) = context.place() else { return };
         for record in waiting.drain(..) {
-            if let Err(error) = place.save(&record.step, &record) {
-                if self.told.set(()).is_ok() {
-                    warn!(target: LOGGER, "What became of the steps cannot be recorded: {error}.");
-                }
+            if let Err(error) = place.save(&record.step, &record)
+                && self.told.set(()).is_ok()
+            {
+                warn!(target: LOGGER, "What became of the steps cannot be recorded: {error}.");
             }
         }
     }
