@@ -16,6 +16,7 @@ pub mod local_users;
 pub mod locks;
 pub mod log;
 pub mod mounts;
+pub mod name_service;
 pub mod namespaces;
 pub mod netlink;
 pub mod notify;
