@@ -470,7 +470,7 @@ mod tests {
             .write(true)
             .open(&path);
         let mut reader = both.unwrap();
-        let outlet = Outlet::Console(super::super::outlet::Stream::device(&path));
+        let outlet = Outlet::Console(outlet::Stream::device(&path));
         let lane = Lane::to(outlet, place.places(), Patience::None);
         let text = "x".repeat(300_000);
         lane.deliver(entry(&text));
@@ -485,7 +485,7 @@ mod tests {
     fn a_console_is_a_copy_that_may_be_missing() {
         let place = Place::new();
         let path = place.path("console");
-        let outlet = |path: &Path| Outlet::Console(super::super::outlet::Stream::device(path));
+        let outlet = |path: &Path| Outlet::Console(outlet::Stream::device(path));
         let missing = Lane::to(outlet(&path), place.places(), Patience::None);
         missing.deliver(entry("lost"));
         std::fs::write(&path, "").unwrap();
