@@ -157,7 +157,7 @@ impl Writer {
 mod tests {
     use super::*;
     use crate::agent::report::Report;
-    use crate::system::files::PrivateDirectory;
+    use crate::system::files::{self, Attributes, PrivateDirectory};
     use crate::system::time;
     use std::os::unix::fs::MetadataExt;
     use std::time::Instant;
@@ -201,9 +201,9 @@ mod tests {
         let root = Root::at(place.path());
         let directory = root.path(status::DIRECTORY);
         let parent = directory.parent().unwrap();
-        std::fs::create_dir_all(parent).unwrap();
+        files::create_directories(parent, 0o755).unwrap();
         // Something is in the way, whoever we are.
-        std::fs::write(&directory, "").unwrap();
+        files::replace(&directory, b"", &Attributes::mode(0o644)).unwrap();
         let retry = Duration::from_millis(20);
         let mut recorder = Recorder::start_with(root.clone(), "gce-guest", retry).unwrap();
         let first = Status::new("accounts", 1, time::now());
@@ -212,7 +212,7 @@ mod tests {
         recorder.status(&latest);
         std::thread::sleep(4 * retry);
         assert!(status::read(&root, "accounts").is_err());
-        std::fs::remove_file(&directory).unwrap();
+        files::remove(&directory).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         while status::read(&root, "accounts").ok().flatten() != Some(latest.clone()) {
             assert!(Instant::now() < deadline, "it is not written again");

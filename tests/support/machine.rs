@@ -31,11 +31,11 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps";
 
 /// What packages switch on at boot and the tests switch on themselves, each its own.
 const QUIET: &str = "systemctl --quiet --root=\"$1\" disable NetworkManager.service \
-                     NetworkManager-wait-online.service networking.service";
+                     NetworkManager-wait-online.service networking.service ssh.service";
 
-/// Programs that manage a network, in the machine's root from the beginning.
-const TOOLS: &str =
-    "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping";
+/// Programs that manage a network, and those that let users in, in the machine's root from the beginning.
+const TOOLS: &str = "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,\
+                     openssh-server,sudo";
 
 /// A machine that is switched on.
 pub(crate) struct Machine {
@@ -131,7 +131,10 @@ fn root_directory() -> PathBuf {
     fs::create_dir_all(&target).unwrap();
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = target.join(format!("{SUITE}-{}-network", PACKAGES.replace(',', "-")));
+    let root = target.join(format!(
+        "{SUITE}-{}-network-ssh",
+        PACKAGES.replace(',', "-")
+    ));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);
@@ -202,7 +205,36 @@ fn remove_group(name: &str) {
     });
 }
 
-/// Installs the program and its units for scripts, enabled, as the package does it.
+/// Installs the program and all of its units, enabled by their preset, as the package does it.
+pub(crate) fn install_all(root: &Path) {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    let program = root.join("usr/bin/gce-guest");
+    run([
+        "strip",
+        "--strip-debug",
+        "-o",
+        program.to_str().unwrap(),
+        PROGRAM,
+    ]);
+    let (place, presets) = (
+        root.join("usr/lib/systemd/system"),
+        root.join("usr/lib/systemd/system-preset"),
+    );
+    let root = format!("--root={}", root.display());
+    for file in fs::read_dir(units).unwrap() {
+        let file = file.unwrap().path();
+        let is_preset = file.extension().unwrap() == "preset";
+        let to = if is_preset { &presets } else { &place };
+        fs::create_dir_all(to).unwrap();
+        run(["cp", "-Pf", file.to_str().unwrap(), to.to_str().unwrap()]);
+        if !is_preset && !file.is_symlink() {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            run(["systemctl", "--quiet", &root, "enable", name]);
+        }
+    }
+}
+
+/// Installs the program and its units for scripts, enabled, and nothing else.
 pub(crate) fn install(root: &Path) {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
@@ -226,7 +258,8 @@ impl Machine {
         Self::boot_with(vm, &[])
     }
 
-    fn boot_with(vm: Vm, options: &[&str]) -> Self {
+    /// The same with the options that it had before.
+    pub(crate) fn boot_with(vm: Vm, options: &[&str]) -> Self {
         let console = File::create("/run/console").unwrap();
         // A network of its own comes with its own settings below /proc/sys/net.
         let api = if options.is_empty() { "no" } else { "network" };

@@ -1,0 +1,217 @@
+//! A machine's life with everything installed, under a real systemd: first boot, log-in, reboot, a new instance, shutdown.
+//! What comes of it is looked at from outside: by ssh, in the journal, and by systemd's own word.
+//!
+//! Debian packages: mmdebstrap, systemd-container, openssh-client.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a failure is a panic, and programs are started directly"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::json;
+use support::lan::{self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECONDARY_MAC};
+use support::machine::{self, Machine, on_machine_with};
+use support::vm::Vm;
+use support::{attempt, poll_until, run};
+
+/// How long a boot may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const AGENT: &str = "google-guest-agent.service";
+const SETUP: &str = "google-instance-setup.service";
+const STARTUP: &str = "google-startup-scripts.service";
+const SHUTDOWN: &str = "google-shutdown-scripts.service";
+
+/// The key pair of the visitor, outside.
+const KEY: &str = "/run/visitor";
+
+/// Everything that a machine has before its first boot.
+fn prepare(root: &Path, vm: &Vm) {
+    machine::install_all(root);
+    enable(root, "ssh.service");
+    fs::write(root.join("etc/of-the-image"), host_keys()).unwrap();
+    fs::write(
+        root.join("etc/hosts"),
+        "127.0.0.1 localhost\n127.0.1.1 machine\n",
+    )
+    .unwrap();
+    fs::write(root.join("etc/hostname"), "machine\n").unwrap();
+    let network = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n";
+    fs::create_dir_all(root.join("etc/systemd/network")).unwrap();
+    fs::write(root.join("etc/systemd/network/10-primary.network"), network).unwrap();
+    enable(root, "systemd-networkd.service");
+    vm.set(
+        "instance/networkInterfaces",
+        json!([
+            {"mac": PRIMARY_MAC, "ip": PRIMARY_ADDRESS, "mtu": 1460, "forwardedIps": ["203.0.113.1"]},
+            {"mac": SECONDARY_MAC, "ip": SECONDARY_ADDRESS, "mtu": 1400},
+        ]),
+    );
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY]);
+    let key = fs::read_to_string(format!("{KEY}.pub")).unwrap();
+    vm.set_keys(&[format!("alice:{}", key.trim())]);
+    let order = "echo startup of $GCE_INSTANCE_ID by $(id -un) >> /var/order; getent passwd alice >> /var/order";
+    vm.set("instance/attributes/startup-script", order);
+    let order = "echo shutdown >> /var/order";
+    vm.set("instance/attributes/shutdown-script", order);
+}
+
+fn enable(root: &Path, unit: &str) {
+    let root = format!("--root={}", root.display());
+    run(["systemctl", "--quiet", &root, "enable", unit]);
+}
+
+/// Logs in from outside and runs a command; the host key must be the one that was seen before, if any was.
+fn ssh(command: &str) -> Output {
+    let words = [
+        "ssh",
+        "-F",
+        "/dev/null",
+        "-i",
+        KEY,
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        "UserKnownHostsFile=/run/known",
+        "-o",
+        "ConnectTimeout=10",
+        &format!("alice@{PRIMARY_ADDRESS}"),
+        command,
+    ];
+    attempt(words)
+}
+
+fn log_in() {
+    let mut last = None;
+    poll_until(PATIENCE, "alice logs in", || {
+        let session = ssh("sudo -n id -un");
+        let done = session.stdout == b"root\n";
+        if !done && last.as_ref() != Some(&session.stderr) {
+            println!("{}", String::from_utf8_lossy(&session.stderr));
+            last = Some(session.stderr);
+        }
+        done
+    });
+}
+
+/// The host keys of the machine.
+fn host_keys() -> String {
+    ["ecdsa", "ed25519", "rsa"]
+        .map(|kind| Machine::contents(&format!("/etc/ssh/ssh_host_{kind}_key.pub")))
+        .concat()
+}
+
+/// What systemd says of a unit.
+fn property(machine: &Machine, unit: &str, name: &str) -> String {
+    let property = format!("--property={name}");
+    machine.text(["systemctl", "show", "--value", &property, unit])
+}
+
+/// When a unit reached a state in this boot, in microseconds of the machine's clock.
+fn moment(machine: &Machine, unit: &str, name: &str) -> u64 {
+    let name = format!("{name}TimestampMonotonic");
+    let text = property(machine, unit, &name);
+    let moment = text.parse().unwrap();
+    assert!(moment > 0, "{unit} has no {name}");
+    moment
+}
+
+/// Waits until everything is started, and looks at the order in which it was.
+fn is_booted(machine: &Machine) {
+    poll_until(PATIENCE, "the boot is over", || {
+        matches!(machine.state().as_str(), "running" | "degraded")
+    });
+    let failed = machine.text(["systemctl", "--failed", "--plain", "--no-legend"]);
+    let everything = || machine.text(["journalctl", "--no-pager", "-o", "short-monotonic", "-b"]);
+    assert!(!failed.contains("google"), "{failed}\n{}", everything());
+    // What sshd needs is there before, and users are before the owner's scripts.
+    let sshd = moment(machine, "ssh.service", "ExecMainStart");
+    let setup = moment(machine, SETUP, "ActiveEnter");
+    let agent = moment(machine, AGENT, "ActiveEnter");
+    let scripts = moment(machine, STARTUP, "ExecMainStart");
+    assert!(setup <= sshd, "{}", everything());
+    assert!(agent <= sshd && agent <= scripts, "{}", everything());
+    println!(
+        "set-up ready at {setup} us, agent at {agent}, sshd starts at {sshd}, scripts at {scripts}"
+    );
+    println!("{}", machine.text(["systemd-analyze", "time"]));
+    println!("{}", machine.text(["gce-guest", "analyze"]));
+}
+
+/// Nothing of ours warns, and neither does systemd about us.
+fn nothing_warns(machine: &Machine) {
+    for unit in [AGENT, SETUP, STARTUP, SHUTDOWN] {
+        let words = [
+            "journalctl",
+            "--no-pager",
+            "-b",
+            "-p",
+            "warning",
+            "-u",
+            unit,
+        ];
+        let warnings = machine.text(words);
+        assert!(
+            warnings.contains("No entries") || warnings.is_empty(),
+            "{warnings}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_from_its_first_boot_to_the_next() {
+    let mut servers = Vec::new();
+    on_machine_with(
+        "a_machine_from_its_first_boot_to_the_next",
+        &lan::OPTIONS,
+        |root, vm| {
+            servers = lan::make();
+            prepare(root, vm);
+        },
+        |machine| {
+            is_booted(&machine);
+            log_in();
+            nothing_warns(&machine);
+            let first = Machine::contents("/var/order");
+            assert!(
+                first.starts_with("startup of 4242424242424242424 by root\nalice:"),
+                "{first}"
+            );
+            assert_eq!(first.lines().count(), 2, "{first}");
+            let keys = host_keys();
+            let of_image = Machine::contents("/etc/of-the-image");
+            assert!(
+                of_image.contains("ssh-ed25519 ") && keys != of_image,
+                "{keys}"
+            );
+
+            let vm = machine.power_off();
+            lan::switch_off();
+            let machine = Machine::boot_with(vm, &lan::OPTIONS);
+            is_booted(&machine);
+            log_in();
+            nothing_warns(&machine);
+            assert_eq!(host_keys(), keys, "the same instance has the same keys");
+            drop(machine.power_off());
+            let order = Machine::contents("/var/order");
+            let once = format!("{first}shutdown\n");
+            assert_eq!(
+                order,
+                once.repeat(2),
+                "scripts run once a boot and once a shutdown"
+            );
+        },
+    );
+}
