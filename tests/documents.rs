@@ -90,7 +90,7 @@ fn every_difference_is_numbered_once_and_held_by_tests_that_exist() {
 
 #[test]
 fn the_links_that_are_installed_are_the_names_that_the_program_knows() {
-    let source = read("xtask/src/install.rs");
+    let source = read("xtask/src/layout.rs");
     let list = source
         .split_once("LEGACY_NAMES")
         .unwrap()

@@ -1,7 +1,6 @@
 //! `cargo xtask install`: the program and its legacy names under DIR/usr/bin, man pages and shell completions under
-//! DIR/usr/share. Packages and other tools build on this layout.
+//! DIR/usr/share. The packages have these and more (`cargo xtask package`).
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::commands::{self, cargo};
+use crate::layout::{self, Layout, PROGRAM, PROGRAMS, What};
 
 /// Where to install.
 #[derive(Debug, clap::Args)]
@@ -22,23 +22,6 @@ pub(crate) struct Options {
     force: bool,
 }
 
-/// The name of the one binary.
-const PROGRAM: &str = "gce-guest";
-
-/// The predecessors' program names (spec/core.md 0.3, spec/beyond.md 4.1): links to the one binary.
-const LEGACY_NAMES: [&str; 10] = [
-    "google_accounts_daemon",
-    "google_network_daemon",
-    "google_clock_skew_daemon",
-    "google_instance_setup",
-    "google_metadata_script_runner",
-    "google_guest_agent",
-    "google_set_hostname",
-    "google_set_multiqueue",
-    "google_optimize_local_ssd",
-    "google_nvme_id",
-];
-
 /// Builds the release and lays it out.
 ///
 /// # Errors
@@ -46,8 +29,9 @@ const LEGACY_NAMES: [&str; 10] = [
 pub(crate) fn run(options: &Options) -> Result<()> {
     commands::succeed(&mut cargo(["build", "--release", "--package", PROGRAM]))?;
     let binary = built()?;
-    let manual = make_manual(&binary.with_file_name("manual"))?;
-    for line in lay_out(&binary, &manual, &options.root, options.force)? {
+    let mut layout = layout::programs(&binary)?;
+    layout.extend(layout::manual(&binary.with_file_name("manual"))?);
+    for line in lay_out(&layout, &options.root, options.force)? {
         println!("{line}");
     }
     Ok(())
@@ -64,63 +48,27 @@ fn built() -> Result<PathBuf> {
     binary.with_context(|| format!("no release/{PROGRAM} beside {}", own.display()))
 }
 
-/// Files to install, by their paths below usr/share.
-type Shared = BTreeMap<PathBuf, Vec<u8>>;
-
-/// Has the man pages and completions made in `directory` and reads them. A build for tests does: what makes them is not
-/// part of the program, and would be built a second time for a release.
-fn make_manual(directory: &Path) -> Result<Shared> {
-    if directory.exists() {
-        fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
-    }
-    let run = [
-        "run",
-        "--quiet",
-        "--package",
-        PROGRAM,
-        "--example",
-        "manual",
-    ];
-    commands::succeed(cargo(run).arg("--").arg(directory))?;
-    let mut files = Shared::new();
-    let mut open = vec![directory.to_path_buf()];
-    while let Some(current) = open.pop() {
-        let told = || format!("read {}", current.display());
-        for entry in fs::read_dir(&current).with_context(told)? {
-            let path = entry.with_context(told)?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let contents =
-                    fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-                files.insert(path.strip_prefix(directory)?.to_path_buf(), contents);
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// Installs `binary` and the links below `root`, and what is shared; returns a line for each thing that it did or left.
+/// Installs a layout below `root`; returns a line for each thing that it did or left.
 ///
-/// Nothing is changed before everything that could be in the way has been looked at. Pages and completions have our name
+/// Nothing is changed before every program that could be in the way has been looked at. Pages and completions have our name
 /// and nobody else's: they are replaced.
-fn lay_out(binary: &Path, shared: &Shared, root: &Path, force: bool) -> Result<Vec<String>> {
-    let directory = root.join("usr/bin");
-    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-    let program = directory.join(PROGRAM);
-    let contents = fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
-    let links = LEGACY_NAMES.map(|name| directory.join(name));
-    refuse_foreign(&program, &links, force)?;
-    let mut lines = vec![install_file(&contents, &program, 0o755)?];
-    for link in &links {
-        lines.push(install_link(link)?);
-    }
-    for (path, contents) in shared {
-        let path = root.join("usr/share").join(path);
+fn lay_out(layout: &Layout, root: &Path, force: bool) -> Result<Vec<String>> {
+    let programs: Vec<_> = layout
+        .iter()
+        .filter(|(path, _)| path.starts_with(PROGRAMS))
+        .map(|(path, what)| (root.join(path), what))
+        .collect();
+    refuse_foreign(&programs, force)?;
+    let mut lines = Vec::new();
+    for (path, what) in layout {
+        let path = root.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         }
-        lines.push(install_file(contents, &path, 0o644)?);
+        lines.push(match what {
+            What::File { contents, .. } => install_file(contents, &path, what.mode())?,
+            What::Link(target) => install_link(&path, target)?,
+        });
     }
     Ok(lines)
 }
@@ -151,16 +99,16 @@ fn present(path: &Path) -> Result<Present> {
 }
 
 /// A file that is the binary's is replaced, and so is a link that is a legacy name's. Anything else is somebody's.
-fn refuse_foreign(program: &Path, links: &[PathBuf], force: bool) -> Result<()> {
+fn refuse_foreign(programs: &[(PathBuf, &What)], force: bool) -> Result<()> {
     let mut foreign = Vec::new();
     let mut impossible = Vec::new();
-    for path in std::iter::once(program).chain(links.iter().map(PathBuf::as_path)) {
-        match present(path)? {
-            Present::Nothing => {}
-            Present::File if path == program => {}
-            Present::Link(_) if path != program => {}
-            Present::File | Present::Link(_) => foreign.push(path.display().to_string()),
-            Present::Other => impossible.push(path.display().to_string()),
+    for (path, what) in programs {
+        match (present(path)?, what) {
+            (Present::Nothing, _)
+            | (Present::File, What::File { .. })
+            | (Present::Link(_), What::Link(_)) => {}
+            (Present::File | Present::Link(_), _) => foreign.push(path.display().to_string()),
+            (Present::Other, _) => impossible.push(path.display().to_string()),
         }
     }
     if !impossible.is_empty() {
@@ -194,17 +142,17 @@ fn install_file(contents: &[u8], path: &Path, mode: u32) -> Result<String> {
     Ok(format!("installed  {shown} ({} bytes)", contents.len()))
 }
 
-fn install_link(link: &Path) -> Result<String> {
+fn install_link(link: &Path, target: &str) -> Result<String> {
     let shown = link.display();
     let before = present(link)?;
-    if before == Present::Link(PathBuf::from(PROGRAM)) {
-        return Ok(format!("unchanged  {shown} -> {PROGRAM}"));
+    if before == Present::Link(PathBuf::from(target)) {
+        return Ok(format!("unchanged  {shown} -> {target}"));
     }
-    put(link, |temporary| symlink(PROGRAM, temporary))?;
+    put(link, |temporary| symlink(target, temporary))?;
     Ok(match before {
-        Present::Link(old) => format!("linked     {shown} -> {PROGRAM} (was {})", old.display()),
-        Present::File => format!("linked     {shown} -> {PROGRAM} (replaced a file)"),
-        Present::Nothing | Present::Other => format!("linked     {shown} -> {PROGRAM}"),
+        Present::Link(old) => format!("linked     {shown} -> {target} (was {})", old.display()),
+        Present::File => format!("linked     {shown} -> {target} (replaced a file)"),
+        Present::Nothing | Present::Other => format!("linked     {shown} -> {target}"),
     })
 }
 
@@ -225,6 +173,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::layout::LEGACY_NAMES;
 
     /// A directory with a stand-in for the built program and room for a root.
     fn scene() -> (TempDir, PathBuf, PathBuf) {
@@ -237,8 +186,14 @@ mod tests {
 
     const PAGE: &str = "man/man8/gce-guest.8";
 
-    fn shared() -> Shared {
-        Shared::from([(PAGE.into(), b"page".to_vec())])
+    fn laid_out(binary: &Path, root: &Path, force: bool) -> Result<Vec<String>> {
+        let page = What::File {
+            contents: b"page".to_vec(),
+            executable: false,
+        };
+        let mut layout = layout::programs(binary)?;
+        layout.insert(Path::new("usr/share").join(PAGE), page);
+        lay_out(&layout, root, force)
     }
 
     fn bin(root: &Path, name: &str) -> PathBuf {
@@ -267,10 +222,10 @@ mod tests {
     #[test]
     fn the_layout_is_complete_and_a_second_time_changes_nothing() {
         let (_keep, binary, root) = scene();
-        let first = lay_out(&binary, &shared(), &root, false).expect("laid out");
+        let first = laid_out(&binary, &root, false).expect("laid out");
         assert!(first.iter().all(|line| !line.starts_with("unchanged")));
         is_laid_out(&root);
-        let second = lay_out(&binary, &shared(), &root, false).expect("laid out");
+        let second = laid_out(&binary, &root, false).expect("laid out");
         assert!(second.iter().all(|line| line.starts_with("unchanged")));
         is_laid_out(&root);
     }
@@ -281,7 +236,7 @@ mod tests {
         fs::create_dir_all(root.join("usr/bin")).expect("made");
         symlink("/opt/old/agent", bin(&root, "google_guest_agent")).expect("linked");
         fs::write(bin(&root, PROGRAM), "old program").expect("written");
-        let lines = lay_out(&binary, &shared(), &root, false).expect("laid out");
+        let lines = laid_out(&binary, &root, false).expect("laid out");
         is_laid_out(&root);
         assert!(
             lines
@@ -297,7 +252,7 @@ mod tests {
         fs::create_dir_all(root.join("usr/bin")).expect("made");
         let foreign = bin(&root, "google_instance_setup");
         fs::write(&foreign, "python").expect("written");
-        let error = lay_out(&binary, &shared(), &root, false).expect_err("it is in the way");
+        let error = laid_out(&binary, &root, false).expect_err("it is in the way");
         let told = error.to_string();
         assert!(
             told.contains("google_instance_setup") && told.contains("--force"),
@@ -305,7 +260,7 @@ mod tests {
         );
         assert_eq!(fs::read(&foreign).expect("there"), b"python");
         assert!(!bin(&root, PROGRAM).exists());
-        lay_out(&binary, &shared(), &root, true).expect("laid out");
+        laid_out(&binary, &root, true).expect("laid out");
         is_laid_out(&root);
     }
 
@@ -313,7 +268,7 @@ mod tests {
     fn a_directory_in_the_way_is_never_replaced() {
         let (_keep, binary, root) = scene();
         fs::create_dir_all(bin(&root, PROGRAM)).expect("made");
-        assert!(lay_out(&binary, &shared(), &root, true).is_err());
+        assert!(laid_out(&binary, &root, true).is_err());
         assert!(bin(&root, PROGRAM).is_dir());
     }
 }

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test` and `cargo xtask install`.
+//! The project's own tasks: `cargo xtask test`, `cargo xtask install` and `cargo xtask package`.
 //!
 //! Nothing in here is part of the program. What the tasks need of the machine is looked up when they run, so that a fresh
 //! clone needs the Rust toolchain and nothing else.
@@ -12,7 +12,9 @@
 mod commands;
 mod deny;
 mod install;
+mod layout;
 mod libtest;
+mod package;
 mod packages;
 mod test;
 
@@ -35,12 +37,15 @@ enum Task {
     Test(test::Options),
     /// Build the release and lay it out under DIR/usr, with the legacy names, man pages and completions
     Install(install::Options),
+    /// Build the release as .deb and as .rpm
+    Package(package::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cargo xtask: {error:#}");
