@@ -1,5 +1,5 @@
-//! A machine's life with everything installed, under a real systemd: first boot, log-in, reboot, a new instance, shutdown.
-//! What comes of it is looked at from outside: by ssh, in the journal, and by systemd's own word.
+//! A machine's life with the package, under a real systemd: first boot, log-in, reboot, upgrade, a new instance, removal. What
+//! comes of it is looked at from outside: by ssh, in the journal, and by systemd's own word.
 //!
 //! Debian packages: mmdebstrap, systemd-container, openssh-client.
 
@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::lan::{self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECONDARY_MAC};
-use support::machine::{self, Machine, on_machine_with};
+use support::machine::{Machine, on_machine_with};
 use support::vm::Vm;
-use support::{attempt, poll_until, run};
+use support::{attempt, package, poll_until, run};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -35,9 +35,14 @@ const SHUTDOWN: &str = "google-shutdown-scripts.service";
 /// The key pair of the visitor, outside.
 const KEY: &str = "/run/visitor";
 
-/// Everything that a machine has before its first boot.
+/// Everything that a machine has before its first boot, the package among it, as in an image.
 fn prepare(root: &Path, vm: &Vm) {
-    machine::install_all(root);
+    let built = package::build(Path::new("/run/package"));
+    let newer = package::with_version(&built, "99.1-1");
+    fs::copy(built, root.join("root/first.deb")).unwrap();
+    fs::copy(newer, root.join("root/second.deb")).unwrap();
+    let place = root.to_str().unwrap();
+    run(["chroot", place, "dpkg", "--install", "/root/first.deb"]);
     enable(root, "ssh.service");
     fs::write(root.join("etc/of-the-image"), host_keys()).unwrap();
     fs::write(
@@ -170,11 +175,62 @@ fn nothing_warns(machine: &Machine) {
     }
 }
 
+/// Installs a newer package: the agent is another process afterwards, and nothing else has been touched.
+fn upgrade(machine: &Machine) {
+    let agent = property(machine, AGENT, "MainPID");
+    let others = |machine: &Machine| {
+        [SETUP, STARTUP, SHUTDOWN, "ssh.service"].map(|unit| {
+            ["InvocationID", "StateChangeTimestampMonotonic"]
+                .map(|name| property(machine, unit, name))
+        })
+    };
+    let before = others(machine);
+    dpkg(machine, &["--install", "/root/second.deb"]);
+    assert_ne!(property(machine, AGENT, "MainPID"), agent);
+    assert_eq!(property(machine, AGENT, "ActiveState"), "active");
+    assert_eq!(others(machine), before);
+}
+
+/// Removes the package: no unit of ours is left, and users and keys are still there.
+fn remove(machine: &Machine) {
+    let keys = host_keys();
+    dpkg(machine, &["--remove", "gce-guest"]);
+    let units = machine.text([
+        "systemctl",
+        "list-units",
+        "--all",
+        "--plain",
+        "--no-legend",
+        "google-*",
+    ]);
+    let running = machine.attempt(["pgrep", "gce-guest"]);
+    assert!(running.stdout.is_empty(), "{running:?}");
+    assert!(!units.contains(" running"), "{units}");
+    log_in();
+    assert_eq!(host_keys(), keys);
+    dpkg(machine, &["--purge", "gce-guest"]);
+    let left = machine.text([
+        "find",
+        "/etc/systemd",
+        "/usr/lib/systemd",
+        "-name",
+        "google-*",
+    ]);
+    assert_eq!(left, "");
+    log_in();
+}
+
+fn dpkg(machine: &Machine, words: &[&str]) {
+    let done = machine.attempt(["dpkg"].iter().chain(words));
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{words:?}: {said}");
+}
+
 #[test]
-fn a_machine_from_its_first_boot_to_the_next() {
+fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
     let mut servers = Vec::new();
     on_machine_with(
-        "a_machine_from_its_first_boot_to_the_next",
+        "a_machine_from_its_first_boot_to_the_end_of_the_package",
         &lan::OPTIONS,
         |root, vm| {
             servers = lan::make();
@@ -204,14 +260,28 @@ fn a_machine_from_its_first_boot_to_the_next() {
             log_in();
             nothing_warns(&machine);
             assert_eq!(host_keys(), keys, "the same instance has the same keys");
-            drop(machine.power_off());
-            let order = Machine::contents("/var/order");
+            upgrade(&machine);
+            assert_eq!(host_keys(), keys, "an upgrade makes no keys");
+            log_in();
+            nothing_warns(&machine);
+
+            let vm = machine.power_off();
             let once = format!("{first}shutdown\n");
-            assert_eq!(
-                order,
-                once.repeat(2),
-                "scripts run once a boot and once a shutdown"
-            );
+            let order = Machine::contents("/var/order");
+            let expected = once.repeat(2);
+            assert_eq!(order, expected, "once a boot and once a shutdown");
+            // The disk comes to another instance.
+            vm.set("instance/id", 77);
+            fs::remove_file("/run/known").unwrap();
+            lan::switch_off();
+            let machine = Machine::boot_with(vm, &lan::OPTIONS);
+            is_booted(&machine);
+            log_in();
+            assert_ne!(host_keys(), keys, "another instance has others");
+            remove(&machine);
+            drop(machine.power_off());
+            let shutdowns = Machine::contents("/var/order").matches("shutdown").count();
+            assert_eq!(shutdowns, 2, "who is removed runs nothing");
         },
     );
 }

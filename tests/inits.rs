@@ -98,7 +98,8 @@ fn lives(name: &str, init: &Init) {
             assert_eq!(
                 Machine::contents(ORDER),
                 "startup\nalice is there\nshutdown\n",
-                "each once"
+                "each once:\n{}",
+                Machine::console()
             );
         },
     );

@@ -57,7 +57,8 @@ fn by_systemd(printed: &str) -> Power {
 /// By a run level, or by the previous and the present one as runlevel(8) prints them.
 fn by_run_level(printed: &str) -> Power {
     match printed.split_whitespace().last() {
-        Some("0" | "6" | "shutdown" | "reboot") => Power::GoingDown,
+        // OpenRC's are names; "off" is the first of two at the end of a Debian.
+        Some("0" | "6" | "shutdown" | "reboot" | "off") => Power::GoingDown,
         None | Some("unknown") => Power::Unknown("there is no run level".into()),
         Some(level) => Power::Up(format!("the run level is {level}")),
     }
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn run_levels_are_those_of_three_init_systems() {
-        for printed in ["0", "N 6", "2 0\n", "shutdown", "reboot"] {
+        for printed in ["0", "N 6", "2 0\n", "shutdown", "reboot", "off"] {
             assert_eq!(by_run_level(printed), Power::GoingDown, "{printed}");
         }
         for printed in ["N 2", "5 3\n", "1", "S", "default"] {

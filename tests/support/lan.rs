@@ -73,8 +73,8 @@ fn ip(words: &str) {
     run(std::iter::once("ip").chain(words.split(' ')));
 }
 
-/// Starts the DHCP server of a network.
-fn serve(network: u8) -> Daemon {
+/// Starts the DHCP server of a network: a single address, behind the interface gwN with the gateway's.
+pub(crate) fn serve(network: u8) -> Daemon {
     let subnet = format!("10.{}.0", 128 + network);
     let mut command = std::process::Command::new("dnsmasq");
     command

@@ -187,10 +187,7 @@ fn root_directory(image: &Image) -> PathBuf {
     fs::create_dir_all(&target).unwrap();
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = target.join(format!(
-        "{SUITE}-{}-network-ssh",
-        PACKAGES.replace(',', "-")
-    ));
+    let root = target.join(format!("{SUITE}-{}", image.name));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);

@@ -72,6 +72,14 @@ const HOOKS: [(&str, &str, Option<Format>); 5] = [
     ),
 ];
 
+/// What starts us where systemd does not: directory below packaging/init, place, and in which package it is. Debian's
+/// sysvinit, OpenRC and runit read the scripts of the first; those of the others are for distributions that have them.
+const INITS: [(&str, &str, Option<Format>); 3] = [
+    ("sysvinit", "etc/init.d", Some(Format::Deb)),
+    ("openrc", "usr/share/gce-guest/init/openrc", None),
+    ("runit", "usr/share/gce-guest/init/runit", None),
+];
+
 /// One thing that is installed.
 #[derive(Debug)]
 pub(crate) enum What {
@@ -83,7 +91,7 @@ pub(crate) enum What {
         executable: bool,
     },
     /// A symbolic link to a name in the same directory.
-    Link(&'static str),
+    Link(PathBuf),
 }
 
 impl What {
@@ -116,7 +124,7 @@ pub(crate) fn programs(binary: &Path) -> Result<Layout> {
         contents: read(binary)?,
         executable: true,
     };
-    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM)));
+    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM.into())));
     Ok(Layout::from_iter(links)
         .into_iter()
         .chain([(directory.join(PROGRAM), program)])
@@ -144,7 +152,8 @@ pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
     tree(scratch, Path::new("usr/share"))
 }
 
-/// What the system reads: units, presets, the hooks of DHCP clients, and packaging/files with everything at its place.
+/// What the system reads: units, presets, scripts of other init systems, the hooks of DHCP clients, and packaging/files with
+/// everything at its place.
 ///
 /// # Errors
 /// A file of the repository cannot be read.
@@ -160,6 +169,14 @@ pub(crate) fn system(format: Format) -> Result<Layout> {
             _ => path,
         };
         layout.insert(place, unit);
+    }
+    for (kind, place, only) in INITS {
+        if only.is_none_or(|only| only == format) {
+            layout.append(&mut tree(
+                &top.join("packaging/init").join(kind),
+                Path::new(place),
+            )?);
+        }
     }
     for (file, place, only) in HOOKS {
         if only.is_none_or(|only| only == format) {
@@ -181,7 +198,7 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
         let told = || format!("read {}", current.display());
         for entry in fs::read_dir(&current).with_context(told)? {
             let path = entry.with_context(told)?.path();
-            if path.is_dir() {
+            if path.is_dir() && !path.is_symlink() {
                 open.push(path);
             } else {
                 let place = place.join(path.strip_prefix(directory)?);
@@ -193,11 +210,13 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
 }
 
 fn load(path: &Path) -> Result<What> {
-    let mode = path
-        .metadata()
-        .with_context(|| format!("look at {}", path.display()))?
-        .permissions()
-        .mode();
+    let look = || format!("look at {}", path.display());
+    let status = path.symlink_metadata().with_context(look)?;
+    if status.is_symlink() {
+        // A unit under another name.
+        return Ok(What::Link(fs::read_link(path).with_context(look)?));
+    }
+    let mode = status.permissions().mode();
     Ok(What::File {
         contents: read(path)?,
         executable: mode & 0o100 != 0,
@@ -213,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_packages_differ_in_the_hooks_only() {
+    fn the_packages_differ_in_hooks_and_init_scripts_only() {
         let places = |format| -> Vec<PathBuf> {
             system(format)
                 .expect("the repository is whole")
@@ -224,7 +243,8 @@ mod tests {
         let hooks = HOOKS.map(|(_, place, _)| PathBuf::from(place));
         for place in deb.iter().chain(&rpm) {
             let common = deb.contains(place) && rpm.contains(place);
-            assert!(common || hooks.contains(place), "{}", place.display());
+            let known = hooks.contains(place) || place.starts_with("etc/init.d");
+            assert!(common || known, "{}", place.display());
         }
     }
 
@@ -237,7 +257,9 @@ mod tests {
         }
         for format in [Format::Deb, Format::Rpm] {
             for place in system(format).expect("read").keys() {
-                let known = ["etc", "usr/lib"].iter().any(|top| place.starts_with(top));
+                let known = ["etc", "usr/lib", "usr/share/gce-guest"]
+                    .iter()
+                    .any(|top| place.starts_with(top));
                 assert!(known, "{}", place.display());
             }
         }

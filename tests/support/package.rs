@@ -1,0 +1,51 @@
+//! The Debian package of the program under test, as `cargo xtask package` makes it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::{PROGRAM, output_within, run};
+
+/// How long making it may take on a loaded machine, the tasks and the man pages included.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Makes the package in a directory of its own.
+pub(crate) fn build(directory: &Path) -> PathBuf {
+    let binary = directory.join("gce-guest");
+    fs::create_dir_all(directory).unwrap();
+    // Unpacked by whatever processor: without its debugging symbols it is a tenth of the size.
+    let stripped = binary.to_str().unwrap();
+    run(["strip", "--strip-debug", "-o", stripped, PROGRAM]);
+    let out = directory.join("packages");
+    let mut make = Command::new(std::env::var("CARGO").unwrap());
+    make.args(["run", "--quiet", "--offline", "--package", "xtask", "--"])
+        .args(["package", "--binary", stripped, "--out"])
+        .arg(&out)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let made = output_within(&mut make, DEADLINE);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success(), "{said}");
+    let files = fs::read_dir(out).unwrap();
+    let mut packages = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|name| name == "deb"));
+    packages.next().unwrap()
+}
+
+/// The same package with another version.
+pub(crate) fn with_version(package: &Path, version: &str) -> PathBuf {
+    let tree = package.with_file_name(version);
+    let (from, to) = (package.to_str().unwrap(), tree.to_str().unwrap());
+    run(["dpkg-deb", "--raw-extract", from, to]);
+    let control = tree.join("DEBIAN/control");
+    let text = fs::read_to_string(&control).unwrap();
+    let lines = text.lines().map(|line| match line.split_once(": ") {
+        Some(("Version", _)) => format!("Version: {version}\n"),
+        _ => format!("{line}\n"),
+    });
+    fs::write(&control, lines.collect::<String>()).unwrap();
+    let other = tree.with_extension("deb");
+    run(["dpkg-deb", "--build", "-Znone", to, other.to_str().unwrap()]);
+    other
+}
