@@ -51,6 +51,14 @@ fn prepare(root: &Path, vm: &Vm) {
     )
     .unwrap();
     fs::write(root.join("etc/hostname"), "machine\n").unwrap();
+    add_cloud_init(root);
+    let hook = root.join("etc/gce-guest/hooks.d/users/note");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\necho $GCE_HOOK_COUNT >> /var/hook\n").unwrap();
+    run(["chmod", "755", hook.to_str().unwrap()]);
+    vm.set("instance/hostname", "shop.corp.internal");
+    let settings = "[Hostname]\nmode = static\n";
+    vm.set("instance/attributes/google-instance-configs", settings);
     let network = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n";
     fs::create_dir_all(root.join("etc/systemd/network")).unwrap();
     fs::write(root.join("etc/systemd/network/10-primary.network"), network).unwrap();
@@ -69,6 +77,35 @@ fn prepare(root: &Path, vm: &Vm) {
     vm.set("instance/attributes/startup-script", order);
     let order = "echo shutdown >> /var/order";
     vm.set("instance/attributes/shutdown-script", order);
+}
+
+/// Units in the places of cloud-init's on Debian and Ubuntu, the last of them after multi-user.target.
+fn add_cloud_init(root: &Path) {
+    let early = "DefaultDependencies=no\nAfter=systemd-networkd-wait-online.service\n\
+                 Before=network-online.target sshd-keygen.service sshd.service systemd-user-sessions.service";
+    let last = "After=network-online.target cloud-config.service multi-user.target\nBefore=apt-daily.service";
+    for (name, order) in [
+        ("cloud-init", early),
+        (
+            "cloud-config",
+            "After=network-online.target snapd.seeded.service\nWants=network-online.target",
+        ),
+        ("cloud-final", last),
+    ] {
+        let text = format!(
+            "[Unit]\n{order}\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n\
+             [Install]\nWantedBy=cloud-init.target\n"
+        );
+        fs::write(
+            root.join(format!("etc/systemd/system/{name}.service")),
+            text,
+        )
+        .unwrap();
+        enable(root, &format!("{name}.service"));
+    }
+    let target = "[Unit]\nAfter=multi-user.target\n[Install]\nWantedBy=multi-user.target\n";
+    fs::write(root.join("etc/systemd/system/cloud-init.target"), target).unwrap();
+    enable(root, "cloud-init.target");
 }
 
 fn enable(root: &Path, unit: &str) {
@@ -155,6 +192,59 @@ fn is_booted(machine: &Machine) {
     println!("{}", machine.text(["gce-guest", "analyze"]));
 }
 
+/// systemd finds nothing wrong with the units, no order of them is a circle, and what docs/units.md says of them is so.
+fn units_are_sound(machine: &Machine) {
+    let units = [AGENT, SETUP, STARTUP, SHUTDOWN, "gce-guest.service"];
+    let verify = ["systemd-analyze", "verify", "--man=no"];
+    let verified = machine.attempt(verify.iter().chain(&units));
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success() && said.is_empty(), "{said}");
+    let journal = machine.text(["journalctl", "--no-pager", "-b"]);
+    assert!(!journal.contains("ordering cycle"), "{journal}");
+    for name in [
+        "gce-guest",
+        "google-accounts-daemon",
+        "google-network-daemon",
+        "google-clock-skew-daemon",
+    ] {
+        assert_eq!(property(machine, &format!("{name}.service"), "Id"), AGENT);
+    }
+    let after = moment(machine, "cloud-config.service", "ActiveEnter");
+    assert!(after <= moment(machine, STARTUP, "ExecMainStart"));
+    let rows = include_str!("../docs/units.md").lines().filter_map(|line| {
+        let mut cells = line.split(" | ");
+        let unit = cells.next()?.strip_prefix("| ")?;
+        let exposure = cells.next()?.strip_suffix(" |")?;
+        exposure.parse::<f32>().ok().map(|_| (unit, exposure))
+    });
+    let mut count = 0;
+    for (unit, exposure) in rows {
+        let looked = machine.text(["systemd-analyze", "security", "--no-pager", unit]);
+        let last = looked.lines().last().unwrap_or_default();
+        assert!(
+            last.contains(&format!(": {exposure} ")),
+            "{last}, and {exposure} in docs/units.md"
+        );
+        count += 1;
+    }
+    assert_eq!(count, 4, "the table of exposures");
+}
+
+/// What the agent does within the limits of its unit, besides users and routes.
+fn limits_leave_room(machine: &Machine) {
+    poll_until(PATIENCE, "the host name", || {
+        machine.text(["hostname"]) == "shop"
+    });
+    assert!(Machine::contents("/etc/hosts").contains("shop.corp.internal"));
+    poll_until(PATIENCE, "the hook has run", || {
+        Machine::contents("/var/hook").contains('1')
+    });
+    let address = machine.text(["ip", "-4", "-o", "address", "show", "dev", "eth1"]);
+    assert!(address.contains(SECONDARY_ADDRESS), "{address}");
+    let routes = machine.text(["ip", "route", "show", "table", "local", "proto", "66"]);
+    assert!(routes.contains("203.0.113.1"), "{routes}");
+}
+
 /// Nothing of ours warns, and neither does systemd about us.
 fn nothing_warns(machine: &Machine) {
     for unit in [AGENT, SETUP, STARTUP, SHUTDOWN] {
@@ -239,6 +329,8 @@ fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
         |machine| {
             is_booted(&machine);
             log_in();
+            limits_leave_room(&machine);
+            units_are_sound(&machine);
             nothing_warns(&machine);
             let first = Machine::contents("/var/order");
             assert!(

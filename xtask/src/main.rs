@@ -9,6 +9,7 @@
     reason = "a developer's tool and not the program: it runs cargo, writes files and talks to a person"
 )]
 
+mod boot_test;
 mod commands;
 mod deny;
 mod install;
@@ -37,6 +38,8 @@ enum Task {
     Test(test::Options),
     /// Build the release and lay it out under DIR/usr, with the legacy names, man pages and completions
     Install(install::Options),
+    /// Boot machines with the package, and show how long everything takes
+    BootTest(boot_test::Options),
     /// Build the release as .deb and as .rpm
     Package(package::Options),
 }
@@ -44,6 +47,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
+        Task::BootTest(options) => boot_test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
     };
