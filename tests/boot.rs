@@ -36,9 +36,8 @@ const SHUTDOWN: &str = "google-shutdown-scripts.service";
 const KEY: &str = "/run/visitor";
 
 /// Everything that a machine has before its first boot, the package among it, as in an image.
-fn prepare(root: &Path, vm: &Vm) {
-    let built = package::build(Path::new("/run/package"));
-    let newer = package::with_version(&built, "99.1-1");
+fn prepare(root: &Path, vm: &Vm, built: &Path) {
+    let newer = package::with_version(built, "99.1-1", Path::new("/run"));
     fs::copy(built, root.join("root/first.deb")).unwrap();
     fs::copy(newer, root.join("root/second.deb")).unwrap();
     let place = root.to_str().unwrap();
@@ -319,12 +318,13 @@ fn dpkg(machine: &Machine, words: &[&str]) {
 #[test]
 fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
     let mut servers = Vec::new();
+    let package = package::for_test("boot");
     on_machine_with(
         "a_machine_from_its_first_boot_to_the_end_of_the_package",
         &lan::OPTIONS,
         |root, vm| {
             servers = lan::make();
-            prepare(root, vm);
+            prepare(root, vm, &package);
         },
         |machine| {
             is_booted(&machine);

@@ -14,6 +14,8 @@
 mod boot;
 #[path = "virtual_machine/clock.rs"]
 mod clock;
+#[path = "virtual_machine/network.rs"]
+mod network;
 mod support;
 #[path = "virtual_machine/time_server.rs"]
 mod time_server;
@@ -22,6 +24,7 @@ mod tuning;
 
 use std::time::Instant;
 
+use support::package;
 use support::virtual_machine::{VirtualMachine, on_virtual_machine};
 
 /// One boot for everything: it takes longer than what is looked at.
@@ -29,6 +32,7 @@ use support::virtual_machine::{VirtualMachine, on_virtual_machine};
 fn what_only_a_machine_of_its_own_shows() {
     let started = Instant::now();
     let mut server = None;
+    let package = package::for_test("virtual_machine");
     on_virtual_machine(
         "what_only_a_machine_of_its_own_shows",
         |hardware, vm| {
@@ -36,9 +40,10 @@ fn what_only_a_machine_of_its_own_shows() {
             hardware.nvme("nvme_card7");
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
+            network::prepare(hardware);
             clock::prepare(hardware);
             vm.set("instance/description", "a virtual machine");
-            server = Some(boot::prepare(hardware, vm));
+            server = Some(boot::prepare(hardware, vm, &package));
             tuning::prepare(hardware, vm);
             // Announced already when the agent starts.
             vm.set("instance/preempted", "TRUE");
@@ -53,6 +58,8 @@ fn what_only_a_machine_of_its_own_shows() {
             look_around(&mut machine);
             look_at_the_memory_score(&mut machine);
             tuning::look(&mut machine);
+            network::is_set_up(&mut machine);
+            println!("the network is done after {:?}", started.elapsed());
             clock::is_kept_right(&mut machine);
             println!("done after {:?}", started.elapsed());
         },

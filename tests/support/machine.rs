@@ -4,8 +4,10 @@
 //! The root directory is made once, by mmdebstrap (a minute), and kept below `target/`; each machine writes to a layer in
 //! memory above it. Debian packages: mmdebstrap, systemd-container. Needs root.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -31,7 +33,7 @@ const SUITE: &str = "bookworm";
 /// What a machine's root directory is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Image {
-    /// The name of its directory.
+    /// The beginning of its directory's name.
     name: &'static str,
     packages: &'static str,
     /// A script for the new root, $1.
@@ -42,11 +44,12 @@ pub(crate) struct Image {
 
 /// The machine of nearly all tests.
 const SYSTEMD: Image = Image {
-    name: "systemd-network-ssh",
+    name: "systemd",
     packages: concat!(
         "systemd,systemd-sysv,dbus,procps,",
         // Programs that manage a network, and those that let users in.
-        "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,openssh-server,sudo"
+        "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,networkd-dispatcher,",
+        "openssh-server,sudo"
     ),
     customize: QUIET,
     init: "/lib/systemd/systemd",
@@ -77,7 +80,7 @@ pub(crate) const RUNIT: Image = Image {
 
 /// What packages switch on at boot and the tests switch on themselves, each its own.
 const QUIET: &str = "systemctl --quiet --root=\"$1\" disable NetworkManager.service \
-                     NetworkManager-wait-online.service networking.service ssh.service";
+                     NetworkManager-wait-online.service networking.service networkd-dispatcher.service ssh.service";
 
 /// A machine that is switched on.
 pub(crate) struct Machine {
@@ -121,6 +124,11 @@ pub(crate) fn on_machine_of(
     let vm = Vm::new();
     prepare(Path::new(ROOT), &vm);
     body(Machine::boot_image(image, vm, options));
+}
+
+/// Whether this is the run on the machine.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(MARK).is_some()
 }
 
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
@@ -177,7 +185,7 @@ pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], dead
     print!("{told}");
 }
 
-/// The pristine root directory, made where it is missing.
+/// The pristine root directory, made where it is missing: its name says what it was made from.
 fn root_directory(image: &Image) -> PathBuf {
     let target = Path::new(PROGRAM)
         .ancestors()
@@ -187,7 +195,9 @@ fn root_directory(image: &Image) -> PathBuf {
     fs::create_dir_all(&target).unwrap();
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = target.join(format!("{SUITE}-{}", image.name));
+    let mut recipe = DefaultHasher::new();
+    (image.packages, image.customize).hash(&mut recipe);
+    let root = target.join(format!("{SUITE}-{}-{:016x}", image.name, recipe.finish()));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);

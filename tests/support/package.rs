@@ -10,8 +10,25 @@ use super::{PROGRAM, output_within, run};
 /// How long making it may take on a loaded machine, the tasks and the man pages included.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// Makes the package in a directory of its own.
-pub(crate) fn build(directory: &Path) -> PathBuf {
+/// The package, made for the calling test before it goes onto its machine: that has no time for it.
+pub(crate) fn for_test(name: &str) -> PathBuf {
+    let target = Path::new(PROGRAM).ancestors().nth(2).unwrap();
+    let directory = target.join("test-package").join(name);
+    let is_inside = super::machine::is_inside() || super::virtual_machine::is_inside();
+    if !is_inside {
+        if directory.exists() {
+            fs::remove_dir_all(&directory).unwrap();
+        }
+        make(&directory);
+    }
+    let files = fs::read_dir(directory.join("packages")).unwrap();
+    let mut packages = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|name| name == "deb"));
+    packages.next().unwrap()
+}
+
+fn make(directory: &Path) {
     let binary = directory.join("gce-guest");
     fs::create_dir_all(directory).unwrap();
     // Unpacked by whatever processor: without its debugging symbols it is a tenth of the size.
@@ -36,16 +53,11 @@ pub(crate) fn build(directory: &Path) -> PathBuf {
     let made = output_within(&mut make, DEADLINE);
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(made.status.success(), "{said}");
-    let files = fs::read_dir(out).unwrap();
-    let mut packages = files
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|name| name == "deb"));
-    packages.next().unwrap()
 }
 
-/// The same package with another version.
-pub(crate) fn with_version(package: &Path, version: &str) -> PathBuf {
-    let tree = package.with_file_name(version);
+/// The same package with another version, in the directory `place`.
+pub(crate) fn with_version(package: &Path, version: &str, place: &Path) -> PathBuf {
+    let tree = place.join(version);
     let (from, to) = (package.to_str().unwrap(), tree.to_str().unwrap());
     run(["dpkg-deb", "--raw-extract", from, to]);
     let control = tree.join("DEBIAN/control");
@@ -55,7 +67,7 @@ pub(crate) fn with_version(package: &Path, version: &str) -> PathBuf {
         _ => format!("{line}\n"),
     });
     fs::write(&control, lines.collect::<String>()).unwrap();
-    let other = tree.with_extension("deb");
+    let other = place.join("newer.deb");
     run(["dpkg-deb", "--build", "-Znone", to, other.to_str().unwrap()]);
     other
 }

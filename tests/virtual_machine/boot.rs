@@ -2,13 +2,14 @@
 //! interface, the clock, and what the owner's scripts find when the machine goes down. Nothing of ours may warn.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::virtual_machine::{Hardware, VirtualMachine};
 use crate::support::vm::Vm;
-use crate::support::{Daemon, attempt, lan, package, poll_until, run};
+use crate::support::{Daemon, attempt, lan, poll_until, run};
 
 /// How long something may take on a loaded machine with an emulated processor.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -26,15 +27,21 @@ const SHUTDOWN_SCRIPT: &str = "gce-guest metadata get instance/id > /var/at-shut
     echo shutdown while $(systemctl is-active systemd-networkd) >> /var/order; sync";
 
 /// Installs the package as an image has it, with sshd, and gives the machine a second network.
-pub(crate) fn prepare(hardware: &mut Hardware, vm: &Vm) -> Daemon {
+pub(crate) fn prepare(hardware: &mut Hardware, vm: &Vm, built: &Path) -> Daemon {
     let overlay = hardware.overlay.to_str().unwrap().to_owned();
-    let built = package::build(std::path::Path::new("/run/package"));
     run(["dpkg-deb", "--extract", built.to_str().unwrap(), &overlay]);
     let root = format!("--root={overlay}");
     let names = UNITS.split(' ');
-    run(["systemctl", "--quiet", &root, "enable"]
-        .into_iter()
-        .chain(names));
+    // The scripts of other init systems are not asked.
+    let systemctl = [
+        "env",
+        "SYSTEMCTL_SKIP_SYSV=1",
+        "systemctl",
+        "--quiet",
+        &root,
+        "enable",
+    ];
+    run(systemctl.into_iter().chain(names));
     for (unit, place) in [
         ("ssh", "multi-user.target.wants"),
         ("systemd-networkd", "multi-user.target.wants"),
