@@ -168,7 +168,7 @@ fn is_booted(machine: &mut VirtualMachine) {
         machine.run("journalctl --no-pager -b -u 'google-*'")
     );
     assert_eq!(
-        machine.run("systemctl --failed --plain --no-legend 'google-*'"),
+        machine.run("systemctl list-units --failed --plain --no-legend 'google-*'"),
         ""
     );
 }
