@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `cargo xtask install` and `cargo xtask package`.
+//! The project's own tasks: `cargo xtask test`, `install`, `package`, `bench` and `workloads`.
 //!
 //! Nothing in here is part of the program. What the tasks need of the machine is looked up when they run, so that a fresh
 //! clone needs the Rust toolchain and nothing else.
@@ -9,6 +9,7 @@
     reason = "a developer's tool and not the program: it runs cargo, writes files and talks to a person"
 )]
 
+mod bench;
 mod boot_test;
 mod commands;
 mod deny;
@@ -18,6 +19,7 @@ mod libtest;
 mod package;
 mod packages;
 mod test;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +42,12 @@ enum Task {
     Install(install::Options),
     /// Boot machines with the package, and show how long everything takes
     BootTest(boot_test::Options),
+    /// Measure speed and size beside the predecessors, and write docs/benchmarks.md
+    Bench(bench::Options),
+    /// Count the instructions of fixed pieces of work, and compare them with those recorded
+    Workloads(workloads::Options),
+    #[command(hide = true)]
+    BenchInside(bench::InsideOptions),
     /// Build the release as .deb and as .rpm
     Package(package::Options),
 }
@@ -49,6 +57,9 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::BootTest(options) => boot_test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options),
+        Task::Workloads(options) => workloads::run(&options),
+        Task::BenchInside(options) => bench::run_inside(&options).map(|()| ExitCode::SUCCESS),
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
