@@ -194,7 +194,7 @@ fn log_in(machine: &mut VirtualMachine) {
 
 /// The second interface has its address, the forwarded address its route, and the way out is the primary's.
 fn networks_are_up(machine: &mut VirtualMachine) {
-    let script = "ip -4 address show dev eth1 | grep -q 10.129.0.2 && ping -q -c1 -W5 -I eth1 10.129.0.1 &&
+    let script = "ip -4 address show dev eth1 | grep -q 10.129.0.2 && busybox ping -q -c 1 -W 5 -I eth1 10.129.0.1 &&
         ip route show table local proto 66 | grep -q 203.0.113.1 && ip route get 198.51.100.1 | grep -q 'dev eth0'";
     let began = Instant::now();
     while machine.attempt(script).status != 0 {
