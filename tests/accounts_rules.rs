@@ -861,8 +861,10 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
 
             let list: serde_json::Value =
                 serde_json::from_str(&text_of([PROGRAM, "accounts", "list", "--json"])).unwrap();
+            let no_key = "line 2 of instance/attributes/ssh-keys: there is no SSH public key after the user name";
             let expected = serde_json::json!([
-                {"user": "alice", "origin": "created", "keys": 1, "next_expiry": null, "state": "in line", "error": null}
+                {"user": "alice", "origin": "created", "keys": 1, "next_expiry": null, "state": "in line", "error": null},
+                {"user": "bob", "origin": null, "keys": 0, "next_expiry": null, "state": no_key, "error": no_key}
             ]);
             assert_eq!(list, expected);
             let table = text_of([PROGRAM, "accounts", "list"]);
@@ -877,6 +879,22 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
 
             let agent = vm.agent();
             vm.settled(&agent);
+            // What only shows when it is tried: another name for a file of somebody else's, whose group is not the user's.
+            run([
+                "sh",
+                "-c",
+                "install -d -o old -g old -m 700 /home/old/.ssh; echo x > /home/file; chown old /home/file
+                 ln /home/file /home/old/.ssh/authorized_keys",
+            ]);
+            vm.set_keys(&["alice", "old"].map(entry));
+            vm.settled(&agent);
+            let reason = "cannot use /home/old/.ssh/authorized_keys: Operation not permitted";
+            for words in [["accounts", "list"].as_slice(), &["explain", "user", "old"]] {
+                let all = [PROGRAM].iter().chain(words);
+                let told = support::attempt(all).stdout;
+                let told = String::from_utf8_lossy(&told).into_owned();
+                assert!(told.contains(reason), "{told}");
+            }
             let busy = support::attempt([PROGRAM, "accounts", "sync"]);
             assert_eq!(busy.status.code(), Some(1));
             assert!(
