@@ -236,6 +236,43 @@ fn a_directory_that_hangs_costs_only_the_users_that_need_it() {
 }
 
 #[test]
+fn a_directory_that_is_asked_first_and_hangs_holds_no_key_up() {
+    in_sandbox(
+        "a_directory_that_is_asked_first_and_hangs_holds_no_key_up",
+        || {
+            install_directory();
+            run([
+                "sed",
+                "-i",
+                "s/^passwd:.*/passwd: stub files/",
+                "/etc/nsswitch.conf",
+            ]);
+            let users = ["one", "two", "three"];
+            for user in users {
+                run(["useradd", "-m", user]);
+            }
+            std::fs::write("/run/directory", "hang").unwrap();
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&users.map(entry));
+            vm.settled(&agent);
+            for user in users {
+                assert!(has_key(user), "{user}: {}", agent.said());
+            }
+            // gpasswd(1) would hang for each of them.
+            let told = "User two: the name service does not answer, and gpasswd";
+            assert!(agent.said().contains(told), "{}", agent.said());
+            std::fs::write("/run/directory", "up").unwrap();
+            poll_until(Duration::from_secs(90), "sudo follows", || {
+                users
+                    .iter()
+                    .all(|user| sudoers().contains(&(*user).to_owned()))
+            });
+        },
+    );
+}
+
+#[test]
 fn keys_come_although_the_right_to_sudo_cannot_be_given() {
     in_sandbox(
         "keys_come_although_the_right_to_sudo_cannot_be_given",
