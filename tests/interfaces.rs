@@ -15,7 +15,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::lan::{
@@ -102,9 +102,9 @@ fn state(machine: &Machine) -> String {
 }
 
 fn expect(machine: &Machine, what: &str, mut condition: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE;
     while !condition() {
-        let late = std::time::Instant::now() > until;
+        let late = Instant::now() > until;
         assert!(!late, "{what}:\n{}", state(machine));
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -143,12 +143,17 @@ fn survives_restarts(machine: &Machine, unit: &str) {
     let pid = || machine.text(["systemctl", "show", "--property=MainPID", "agent.service"]);
     let primary = || ip(machine, "-o link show dev eth0");
     let (agent, before) = (pid(), primary());
+    let mut longest = Duration::ZERO;
     for _ in 0..10 {
         // The limit of starts is systemd's own and not what this is about.
         machine.attempt(["systemctl", "reset-failed", unit]);
         let restarted = machine.attempt(["systemctl", "restart", unit]);
         assert!(restarted.status.success(), "{restarted:?}");
+        let started = Instant::now();
+        expect(machine, "our routes are back", || forwarded(machine) == 2);
+        longest = longest.max(started.elapsed());
     }
+    println!("restarts of {unit}: our routes were there after {longest:?} at the latest");
     expect(machine, "the primary has its address", || {
         ip(machine, "-4 address show dev eth0").contains(PRIMARY_ADDRESS)
     });

@@ -30,7 +30,7 @@ use super::{PROGRAM, output_within, poll_until, run};
 const MARK: &str = "GCE_GUEST_TEST_VIRTUAL_MACHINE";
 
 /// How long a test may take on its virtual machine, the boot included.
-const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// How long the boot may take until the guest's shell answers.
 const BOOT: Duration = Duration::from_secs(300);
