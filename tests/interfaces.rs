@@ -199,6 +199,7 @@ fn networkd_sets_the_second_interface_up() {
             let file = "/run/systemd/network/20-eth1-google-guest-agent.network";
             assert!(status.contains(file), "{status}");
             assert!(ip(&machine, "link show dev eth1").contains("mtu 1400"));
+            the_way_to_the_metadata_server_is_told(&machine);
             settles(&machine);
             survives_restarts(&machine, "systemd-networkd.service");
             gets_ipv6(&machine);
@@ -207,6 +208,31 @@ fn networkd_sets_the_second_interface_up() {
             leaves_a_kernel_without_vlans_alone(&machine);
         },
     );
+}
+
+/// The metadata server has a route of its own by the first interface, and who asks is told so.
+fn the_way_to_the_metadata_server_is_told(machine: &Machine) {
+    let way = "169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1";
+    expect(machine, "the route", || {
+        ip(machine, "route show 169.254.169.254").contains("dev eth0 proto 66 metric 1")
+    });
+    let explained = machine.attempt(["gce-guest", "explain", "route", "169.254.169.254"]);
+    let told = String::from_utf8_lossy(&explained.stdout).into_owned();
+    let here = format!("ok    in the kernel: {way}, ours, for ");
+    assert!(explained.status.success() && told.contains(&here), "{told}");
+    let page = machine.attempt(["gce-guest", "network", "status"]);
+    let told = String::from_utf8_lossy(&page.stdout).into_owned();
+    let row = told
+        .lines()
+        .find(|line| line.contains("0/metadata-server"))
+        .unwrap_or_default();
+    let words: Vec<&str> = row.split_whitespace().take(3).collect();
+    assert_eq!(
+        words,
+        ["169.254.169.254", "0/metadata-server", "present"],
+        "{told}"
+    );
+    assert!(page.status.success(), "{told}");
 }
 
 /// A service that hangs keeps nobody but itself from working, is told of, and is used again when it goes on.
