@@ -142,13 +142,13 @@ fn install_file(contents: &[u8], path: &Path, mode: u32) -> Result<String> {
     Ok(format!("installed  {shown} ({} bytes)", contents.len()))
 }
 
-fn install_link(link: &Path, target: &str) -> Result<String> {
-    let shown = link.display();
+fn install_link(link: &Path, file: &Path) -> Result<String> {
+    let (shown, target) = (link.display(), file.display());
     let before = present(link)?;
-    if before == Present::Link(PathBuf::from(target)) {
+    if before == Present::Link(file.into()) {
         return Ok(format!("unchanged  {shown} -> {target}"));
     }
-    put(link, |temporary| symlink(target, temporary))?;
+    put(link, |temporary| symlink(file, temporary))?;
     Ok(match before {
         Present::Link(old) => format!("linked     {shown} -> {target} (was {})", old.display()),
         Present::File => format!("linked     {shown} -> {target} (replaced a file)"),

@@ -72,6 +72,14 @@ const HOOKS: [(&str, &str, Option<Format>); 5] = [
     ),
 ];
 
+/// What starts us where systemd does not: directory below packaging/init, place, and in which package it is. Debian's
+/// sysvinit, OpenRC and runit read the scripts of the first; those of the others are for distributions that have them.
+const INITS: [(&str, &str, Option<Format>); 3] = [
+    ("sysvinit", "etc/init.d", Some(Format::Deb)),
+    ("openrc", "usr/share/gce-guest/init/openrc", None),
+    ("runit", "usr/share/gce-guest/init/runit", None),
+];
+
 /// What only one kind of package has below packaging/files: whose reader is there in its distributions alone.
 const OF_ONE: [(&str, Format); 1] = [("etc/apt", Format::Deb)];
 
@@ -86,7 +94,7 @@ pub(crate) enum What {
         executable: bool,
     },
     /// A symbolic link to a name in the same directory.
-    Link(&'static str),
+    Link(PathBuf),
 }
 
 impl What {
@@ -119,7 +127,7 @@ pub(crate) fn programs(binary: &Path) -> Result<Layout> {
         contents: read(binary)?,
         executable: true,
     };
-    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM)));
+    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM.into())));
     Ok(Layout::from_iter(links)
         .into_iter()
         .chain([(directory.join(PROGRAM), program)])
@@ -147,7 +155,8 @@ pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
     tree(scratch, Path::new("usr/share"))
 }
 
-/// What the system reads: units, presets, the hooks of DHCP clients, and packaging/files with everything at its place.
+/// What the system reads: units, presets, scripts of other init systems, the hooks of DHCP clients, and packaging/files with
+/// everything at its place.
 ///
 /// # Errors
 /// A file of the repository cannot be read.
@@ -166,6 +175,14 @@ pub(crate) fn system(format: Format) -> Result<Layout> {
             _ => path,
         };
         layout.insert(place, unit);
+    }
+    for (kind, place, only) in INITS {
+        if only.is_none_or(|only| only == format) {
+            layout.append(&mut tree(
+                &top.join("packaging/init").join(kind),
+                Path::new(place),
+            )?);
+        }
     }
     for (file, place, only) in HOOKS {
         if only.is_none_or(|only| only == format) {
@@ -187,7 +204,7 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
         let told = || format!("read {}", current.display());
         for entry in fs::read_dir(&current).with_context(told)? {
             let path = entry.with_context(told)?.path();
-            if path.is_dir() {
+            if path.is_dir() && !path.is_symlink() {
                 open.push(path);
             } else {
                 let place = place.join(path.strip_prefix(directory)?);
@@ -199,11 +216,13 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
 }
 
 fn load(path: &Path) -> Result<What> {
-    let mode = path
-        .metadata()
-        .with_context(|| format!("look at {}", path.display()))?
-        .permissions()
-        .mode();
+    let look = || format!("look at {}", path.display());
+    let status = path.symlink_metadata().with_context(look)?;
+    if status.is_symlink() {
+        // A unit under another name.
+        return Ok(What::Link(fs::read_link(path).with_context(look)?));
+    }
+    let mode = status.permissions().mode();
     Ok(What::File {
         contents: read(path)?,
         executable: mode & 0o100 != 0,
@@ -232,7 +251,7 @@ mod tests {
             let common = deb.contains(place) && rpm.contains(place);
             let of_one = OF_ONE.iter().any(|(top, _)| place.starts_with(top));
             assert!(
-                common || of_one || hooks.contains(place),
+                common || of_one || hooks.contains(place) || place.starts_with("etc/init.d"),
                 "{}",
                 place.display()
             );
@@ -248,7 +267,9 @@ mod tests {
         }
         for format in [Format::Deb, Format::Rpm] {
             for place in system(format).expect("read").keys() {
-                let known = ["etc", "usr/lib"].iter().any(|top| place.starts_with(top));
+                let known = ["etc", "usr/lib", "usr/share/gce-guest"]
+                    .iter()
+                    .any(|top| place.starts_with(top));
                 assert!(known, "{}", place.display());
             }
         }
