@@ -57,14 +57,49 @@ pub(crate) fn on_machine_with(
     prepare: impl FnOnce(&Path, &Vm),
     body: impl FnOnce(Machine),
 ) {
-    if std::env::var_os(MARK).is_none() {
+    let installed = |root: &Path, vm: &Vm| {
+        install(root);
+        prepare(root, vm);
+    };
+    on_bare_machine_with(name, options, installed, body);
+}
+
+/// The same without the program and its units: a machine on which packages are tried.
+pub(crate) fn on_bare_machine(
+    name: &str,
+    prepare: impl FnOnce(&Path, &Vm),
+    body: impl FnOnce(Machine),
+) {
+    on_bare_machine_with(name, &[], prepare, body);
+}
+
+fn on_bare_machine_with(
+    name: &str,
+    options: &[&str],
+    prepare: impl FnOnce(&Path, &Vm),
+    body: impl FnOnce(Machine),
+) {
+    if !is_inside() {
         return run_inside(name);
     }
     assemble();
     let vm = Vm::new();
-    install(Path::new(ROOT));
     prepare(Path::new(ROOT), &vm);
     body(Machine::boot_with(vm, options));
+}
+
+/// Whether this is the test's second run, in the namespaces of its machine.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(MARK).is_some()
+}
+
+/// Runs `body` with the root directory of a machine that is switched off, as whoever makes images has it.
+pub(crate) fn on_root(name: &str, body: impl FnOnce(&Path)) {
+    if !is_inside() {
+        return run_inside(name);
+    }
+    assemble();
+    body(Path::new(ROOT));
 }
 
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
@@ -122,7 +157,7 @@ pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], dead
 }
 
 /// The pristine root directory, made where it is missing.
-fn root_directory() -> PathBuf {
+pub(crate) fn root_directory() -> PathBuf {
     let target = Path::new(PROGRAM)
         .ancestors()
         .nth(2)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::commands::{self, cargo};
-use crate::layout::{self, Layout, PROGRAM, PROGRAMS, What};
+use crate::layout::{self, Format, Layout, PROGRAM, PROGRAMS, What};
 
 /// Where to install.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     commands::succeed(&mut cargo(["build", "--release", "--package", PROGRAM]))?;
     let binary = built()?;
     let mut layout = layout::programs(&binary)?;
-    layout.extend(layout::manual(&binary.with_file_name("manual"))?);
+    let manual = binary.with_file_name("manual");
+    layout.extend(layout::manual(&manual, Format::Deb)?);
     for line in lay_out(&layout, &options.root, options.force)? {
         println!("{line}");
     }
@@ -142,13 +143,13 @@ fn install_file(contents: &[u8], path: &Path, mode: u32) -> Result<String> {
     Ok(format!("installed  {shown} ({} bytes)", contents.len()))
 }
 
-fn install_link(link: &Path, target: &str) -> Result<String> {
-    let shown = link.display();
+fn install_link(link: &Path, file: &Path) -> Result<String> {
+    let (shown, target) = (link.display(), file.display());
     let before = present(link)?;
-    if before == Present::Link(PathBuf::from(target)) {
+    if before == Present::Link(file.into()) {
         return Ok(format!("unchanged  {shown} -> {target}"));
     }
-    put(link, |temporary| symlink(target, temporary))?;
+    put(link, |temporary| symlink(file, temporary))?;
     Ok(match before {
         Present::Link(old) => format!("linked     {shown} -> {target} (was {})", old.display()),
         Present::File => format!("linked     {shown} -> {target} (replaced a file)"),

@@ -72,6 +72,10 @@ const HOOKS: [(&str, &str, Option<Format>); 5] = [
     ),
 ];
 
+/// Where zsh looks for the completions of packages, on Debian and elsewhere.
+const ZSH_DEBIAN: &str = "usr/share/zsh/vendor-completions/_gce-guest";
+const ZSH_ELSEWHERE: &str = "usr/share/zsh/site-functions/_gce-guest";
+
 /// One thing that is installed.
 #[derive(Debug)]
 pub(crate) enum What {
@@ -83,7 +87,7 @@ pub(crate) enum What {
         executable: bool,
     },
     /// A symbolic link to a name in the same directory.
-    Link(&'static str),
+    Link(PathBuf),
 }
 
 impl What {
@@ -116,7 +120,7 @@ pub(crate) fn programs(binary: &Path) -> Result<Layout> {
         contents: read(binary)?,
         executable: true,
     };
-    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM)));
+    let links = LEGACY_NAMES.map(|name| (directory.join(name), What::Link(PROGRAM.into())));
     Ok(Layout::from_iter(links)
         .into_iter()
         .chain([(directory.join(PROGRAM), program)])
@@ -128,7 +132,7 @@ pub(crate) fn programs(binary: &Path) -> Result<Layout> {
 ///
 /// # Errors
 /// They cannot be made, or not be read.
-pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
+pub(crate) fn manual(scratch: &Path, format: Format) -> Result<Layout> {
     if scratch.exists() {
         fs::remove_dir_all(scratch).with_context(|| format!("remove {}", scratch.display()))?;
     }
@@ -141,7 +145,13 @@ pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
         "manual",
     ];
     commands::succeed(cargo(run).arg("--").arg(scratch))?;
-    tree(scratch, Path::new("usr/share"))
+    let mut layout = tree(scratch, Path::new("usr/share"))?;
+    if format == Format::Rpm
+        && let Some(zsh) = layout.remove(Path::new(ZSH_DEBIAN))
+    {
+        layout.insert(ZSH_ELSEWHERE.into(), zsh);
+    }
+    Ok(layout)
 }
 
 /// What the system reads: units, presets, the hooks of DHCP clients, and packaging/files with everything at its place.
@@ -181,7 +191,7 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
         let told = || format!("read {}", current.display());
         for entry in fs::read_dir(&current).with_context(told)? {
             let path = entry.with_context(told)?.path();
-            if path.is_dir() {
+            if path.is_dir() && !path.is_symlink() {
                 open.push(path);
             } else {
                 let place = place.join(path.strip_prefix(directory)?);
@@ -193,11 +203,13 @@ pub(crate) fn tree(directory: &Path, place: &Path) -> Result<Layout> {
 }
 
 fn load(path: &Path) -> Result<What> {
-    let mode = path
-        .metadata()
-        .with_context(|| format!("look at {}", path.display()))?
-        .permissions()
-        .mode();
+    let look = || format!("look at {}", path.display());
+    let status = path.symlink_metadata().with_context(look)?;
+    if status.is_symlink() {
+        // A unit under another name.
+        return Ok(What::Link(fs::read_link(path).with_context(look)?));
+    }
+    let mode = status.permissions().mode();
     Ok(What::File {
         contents: read(path)?,
         executable: mode & 0o100 != 0,

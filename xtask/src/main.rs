@@ -17,6 +17,7 @@ mod libtest;
 mod package;
 mod packages;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

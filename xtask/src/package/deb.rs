@@ -28,7 +28,10 @@ pub(super) fn build(package: &Package, scratch: &Path, out: &Path) -> Result<Pat
     let path = out.join(name);
     commands::succeed(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .arg("--root-owner-group")
+            .arg(if package.trial { "-Zgzip" } else { "-Zxz" })
+            .arg(if package.trial { "-z1" } else { "-z9" })
+            .arg("--build")
             .arg(&root)
             .arg(&path)
             // Times later than this one become this one; and with more threads xz gives other bytes.
