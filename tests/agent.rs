@@ -547,6 +547,39 @@ fn the_clock_of_another_is_left_alone() {
     });
 }
 
+#[test]
+fn an_agent_at_rest_keeps_little_memory_and_goes_on_from_there() {
+    in_sandbox(
+        "an_agent_at_rest_keeps_little_memory_and_goes_on_from_there",
+        || {
+            let vm = Vm::new();
+            vm.set_keys(&[entry("alice")]);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let at_work = pages_of_files(&agent);
+            poll_until(PATIENCE, "the memory of the first pass is back", || {
+                pages_of_files(&agent) < at_work / 2
+            });
+            // What was given back is there again when it is needed.
+            vm.set_keys(&[entry("alice"), entry("bob")]);
+            poll_until(PATIENCE, "bob has his key", || {
+                contents("/home/bob/.ssh/authorized_keys").contains(support::vm::KEY)
+            });
+            assert_eq!(trouble(&vm.settled(&agent)), [""; 0]);
+        },
+    );
+}
+
+/// How much of the agent and its libraries is in memory, in KiB (proc_pid_status(5)).
+fn pages_of_files(agent: &Daemon) -> u64 {
+    let status = contents(&format!("/proc/{}/status", agent.id()));
+    let amount = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssFile:"));
+    let amount = amount.unwrap().trim().trim_end_matches(" kB");
+    amount.parse().unwrap()
+}
+
 /// How often a thread of the agent has waited for something, after a while in which nothing has happened.
 fn wakes(agent: &Daemon, thread: &str) -> u64 {
     std::thread::sleep(Duration::from_secs(2));

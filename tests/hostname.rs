@@ -12,12 +12,17 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::machine::{Machine, on_machine};
+use support::lan;
+use support::machine::{Machine, on_machine, on_machine_with};
 use support::vm::{PATIENCE, Vm, contents};
 use support::{Daemon, PROGRAM, attempt, in_sandbox_with, poll_until, run, text_of};
+
+/// How long a boot and its network may take on a loaded machine.
+const LONG: Duration = Duration::from_secs(120);
 
 /// With the capability that sethostname(2) takes too.
 const SANDBOX: &[&str] = &["--allow-mounts"];
@@ -205,6 +210,72 @@ fn the_options_of_the_host_name() {
     });
 }
 
+/// What one pass says on standard error; it succeeds.
+fn told_by_sync() -> String {
+    let output = attempt([PROGRAM, "hostname", "sync"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    told
+}
+
+#[test]
+fn files_that_somebody_keeps_elsewhere_are_left_to_them() {
+    in_sandbox_with(
+        SANDBOX,
+        "files_that_somebody_keeps_elsewhere_are_left_to_them",
+        || {
+            let vm = Vm::new();
+            configure("[Hostname]\nmode = static\n");
+            fs::rename("/etc/hosts", "/etc/hosts.real").unwrap();
+            symlink("hosts.real", "/etc/hosts").unwrap();
+            let before = contents("/etc/hosts.real");
+            let told = told_by_sync();
+            let expected = "/etc/hosts is left as it is, because it is a link to hosts.real: have its keeper add \
+                            the machine's name, or set Hostname.manage_hosts to false";
+            assert!(told.contains(expected), "{told}");
+            assert_eq!(contents("/etc/hosts.real"), before);
+            assert_eq!(
+                (name().as_str(), contents("/etc/hostname").as_str()),
+                ("example", "example\n")
+            );
+
+            // As in a container.
+            fs::remove_file("/etc/hosts").unwrap();
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                fs::write(path, "").unwrap();
+                let kept = format!("/tmp/kept{}", path.replace('/', "-"));
+                fs::write(&kept, "before\n").unwrap();
+                run(["mount", "--bind", &kept, path]);
+            }
+            run(["hostname", "before"]);
+            let told = told_by_sync();
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                let kept = format!("{path} is left as it is, because something is mounted there");
+                assert!(told.contains(&kept), "{told}");
+                assert_eq!(contents(path), "before\n");
+            }
+            assert_eq!(name(), "example");
+            // The agent says so once.
+            let agent = vm.agent();
+            vm.settled(&agent);
+            let log = vm.settled(&agent);
+            assert_eq!(
+                log.matches("/etc/hosts is left as it is").count(),
+                1,
+                "{log}"
+            );
+            // With the right lines in it there is nothing to say.
+            fs::write("/tmp/kept-etc-hostname", "example\n").unwrap();
+            let hosts = format!(
+                "169.254.169.254 metadata.google.internal  # Added by Google\n\
+                                 10.128.0.2 {FULL} example  # Added by Google\n"
+            );
+            fs::write("/tmp/kept-etc-hosts", hosts).unwrap();
+            assert_eq!(told_by_sync(), "");
+        },
+    );
+}
+
 #[test]
 fn files_that_cannot_be_replaced_cost_only_themselves() {
     in_sandbox_with(
@@ -213,21 +284,15 @@ fn files_that_cannot_be_replaced_cost_only_themselves() {
         || {
             let _vm = Vm::new();
             configure("[Hostname]\nmode = static\n");
-            fs::rename("/etc/hosts", "/etc/hosts.real").unwrap();
-            symlink("hosts.real", "/etc/hosts").unwrap();
-            let before = contents("/etc/hosts.real");
+            run(["mount", "--bind", "/etc", "/etc"]);
+            run(["mount", "-o", "remount,bind,ro", "/etc"]);
             let output = attempt([PROGRAM, "hostname", "sync"]);
             assert_eq!(output.status.code(), Some(1));
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(
-                told.contains("/etc/hosts") && told.contains("not a regular file"),
-                "{told}"
-            );
-            assert_eq!(contents("/etc/hosts.real"), before);
-            assert_eq!(
-                (name().as_str(), contents("/etc/hostname").as_str()),
-                ("example", "example\n")
-            );
+            for path in ["/etc/hosts", "/etc/hostname"] {
+                assert!(told.contains(&format!("write {path}: Read-only")), "{told}");
+            }
+            assert_eq!(name(), "example");
         },
     );
 }
@@ -265,7 +330,39 @@ fn the_state_of_the_host_name_is_told() {
     });
 }
 
-/// The hook files, installed as a package does it.
+/// The hook files, each with its place.
+const HOOKS: [(&str, &str); 5] = [
+    (
+        "dhclient-exit-hook.sh",
+        "etc/dhcp/dhclient-exit-hooks.d/google_set_hostname",
+    ),
+    ("dhclient.d.sh", "etc/dhcp/dhclient.d/google_hostname.sh"),
+    (
+        "networkmanager-dispatcher.sh",
+        "etc/NetworkManager/dispatcher.d/google_hostname.sh",
+    ),
+    (
+        "interface-up.sh",
+        "etc/networkd-dispatcher/routable.d/google_hostname.sh",
+    ),
+    (
+        "interface-up.sh",
+        "etc/sysconfig/network/scripts/google_up.sh",
+    ),
+];
+
+/// Puts the hook files in their places, as a package does it.
+fn install_hooks_below(root: &Path) {
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/hooks");
+    for (hook, place) in HOOKS {
+        let (hook, place) = (hooks.join(hook), root.join(place));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(&hook, &place).unwrap();
+        fs::set_permissions(place, fs::metadata(hook).unwrap().permissions()).unwrap();
+    }
+}
+
+/// The same in a sandbox, with the command that they call.
 fn install_hooks() {
     let upper = ["/tmp/upper", "/tmp/work"];
     upper
@@ -276,32 +373,7 @@ fn install_hooks() {
         "mount", "-t", "overlay", "overlay", "-o", options, "/usr/bin",
     ]);
     symlink(PROGRAM, "/usr/bin/google_set_hostname").unwrap();
-    for (hook, place) in [
-        (
-            "dhclient-exit-hook.sh",
-            "/etc/dhcp/dhclient-exit-hooks.d/google_set_hostname",
-        ),
-        ("dhclient.d.sh", "/etc/dhcp/dhclient.d/google_hostname.sh"),
-        (
-            "networkmanager-dispatcher.sh",
-            "/etc/NetworkManager/dispatcher.d/google_hostname.sh",
-        ),
-        (
-            "interface-up.sh",
-            "/etc/networkd-dispatcher/routable.d/google_hostname.sh",
-        ),
-        (
-            "interface-up.sh",
-            "/etc/sysconfig/network/scripts/google_up.sh",
-        ),
-    ] {
-        let hook: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("packaging/hooks")
-            .join(hook);
-        fs::create_dir_all(Path::new(place).parent().unwrap()).unwrap();
-        fs::copy(&hook, place).unwrap();
-        fs::set_permissions(place, fs::metadata(hook).unwrap().permissions()).unwrap();
-    }
+    install_hooks_below(Path::new("/"));
 }
 
 /// A network with a DHCP server that gives the machine this name: the other end of eth0, in a network namespace of its own.
@@ -349,6 +421,7 @@ fn lan(server_name: &str) -> [Daemon; 2] {
             "--log-facility=-",
             "--dhcp-range=10.128.0.2,10.128.0.9,255.255.240.0,2m",
             "--dhcp-option=1,255.255.255.255",
+            "--dhcp-option=option:T1,4",
             "--dhcp-option=121,10.128.0.1/32,0.0.0.0,0.0.0.0/0,10.128.0.1",
             &host,
             &option,
@@ -369,6 +442,9 @@ fn a_dhcp_server_cannot_name_the_machine_and_renewals_change_nothing() {
             // Debian's dhclient-script takes a name from the server when the machine has none: the worst case.
             run(["hostname", "localhost"]);
             let [_space, server] = lan("metadata.google.internal");
+            // What dhclient-script is called for.
+            let note = "/etc/dhcp/dhclient-exit-hooks.d/note";
+            fs::write(note, "echo $reason >> /tmp/reasons\n").unwrap();
             // One after the other, each with the lease of the one before: the name must outlast them all.
             let lease = || {
                 let files = ["-pf", "/tmp/dhclient.pid", "-lf", "/tmp/dhclient.leases"];
@@ -377,8 +453,9 @@ fn a_dhcp_server_cannot_name_the_machine_and_renewals_change_nothing() {
                 poll_until(PATIENCE, &format!("a lease of:\n{}", server.said()), || {
                     client.said().contains("bound to 10.128.0.2")
                 });
+                client
             };
-            lease();
+            drop(lease());
             let offered = fs::read_to_string("/tmp/dhclient.leases").unwrap();
             assert!(
                 offered.contains("metadata.google.internal"),
@@ -388,7 +465,24 @@ fn a_dhcp_server_cannot_name_the_machine_and_renewals_change_nothing() {
             let hosts = contents("/etc/hosts");
             for _ in 0..3 {
                 run(["hostname", "localhost"]);
-                lease();
+                drop(lease());
+                assert_eq!(
+                    (name(), contents("/etc/hosts")),
+                    ("example".into(), hosts.clone())
+                );
+            }
+            assert!(!contents("/tmp/reasons").contains("RENEW"));
+            // The client that goes on renews its lease by itself.
+            let client = lease();
+            for _ in 0..2 {
+                let renewals = || contents("/tmp/reasons").matches("RENEW").count();
+                let before = renewals();
+                run(["hostname", "localhost"]);
+                poll_until(
+                    PATIENCE,
+                    &format!("a renewal of:\n{}", client.said()),
+                    || renewals() > before,
+                );
                 assert_eq!(
                     (name(), contents("/etc/hosts")),
                     ("example".into(), hosts.clone())
@@ -463,6 +557,90 @@ const EL_SCRIPT: &str = "for f in /etc/dhcp/dhclient.d/*.sh; do
     . $f
     ${subsystem}_config
 done";
+
+/// NetworkManager has the first interface of this machine, and systemd-networkd, whose events networkd-dispatcher takes, the
+/// second. There is no agent: whatever puts the name back was a hook.
+#[test]
+fn the_dispatchers_of_network_managers_call_the_hooks() {
+    let mut servers = Vec::new();
+    let prepare = |root: &Path, _: &Vm| {
+        servers = lan::make();
+        install_hooks_below(root);
+        for (_, place) in HOOKS {
+            // Beside each hook one that says that it was called.
+            let note = root.join(place).with_file_name("note");
+            fs::write(
+                &note,
+                format!("#!/bin/sh\necho called >> '/{place}.called'\n"),
+            )
+            .unwrap();
+            fs::set_permissions(note, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        symlink("gce-guest", root.join("usr/bin/google_set_hostname")).unwrap();
+        for (path, text) in [
+            (CONFIGURATION, "[Hostname]\nmode = transient\n"),
+            ("/etc/hostname", "golden-image\n"),
+            (
+                "/etc/NetworkManager/conf.d/test.conf",
+                "[keyfile]\nunmanaged-devices=interface-name:eth1\n",
+            ),
+            (
+                "/etc/systemd/network/10-second.network",
+                "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseHostname=false\nRouteMetric=5000\n",
+            ),
+        ] {
+            let path = root.join(path.trim_start_matches('/'));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let enable = ["systemctl", "--quiet", "enable", "--root"];
+        let units = ["NetworkManager", "systemd-networkd", "networkd-dispatcher"];
+        run(enable
+            .into_iter()
+            .chain([root.to_str().unwrap()])
+            .chain(units));
+    };
+    on_machine_with(
+        "the_dispatchers_of_network_managers_call_the_hooks",
+        &lan::OPTIONS,
+        prepare,
+        |machine| {
+            let expect = |what: &str| {
+                let until = Instant::now() + LONG;
+                while machine.text(["hostname"]) != "example" {
+                    let late = Instant::now() > until;
+                    let journal = ["journalctl", "--no-pager", "--lines=80"];
+                    assert!(!late, "{what}:\n{}", machine.text(journal));
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            };
+            expect("after the boot");
+            let calls: [(&[&str], &str); 2] = [
+                (&["nmcli", "device", "connect", "eth0"], HOOKS[2].1),
+                (&["networkctl", "reconfigure", "eth1"], HOOKS[3].1),
+            ];
+            for (call, hook) in calls {
+                poll_until(LONG, "nothing else is under way", || {
+                    machine.text(["networkctl", "is-online", "--interface=eth1"]);
+                    let state = ["nmcli", "-g", "GENERAL.STATE", "device", "show", "eth0"];
+                    machine.text(state).contains("(connected)")
+                });
+                let calls = || {
+                    Machine::contents(&format!("/{hook}.called"))
+                        .lines()
+                        .count()
+                };
+                let before = calls();
+                machine.text(["hostname", "intruder"]);
+                let called = machine.attempt(call);
+                assert!(called.status.success(), "{called:?}");
+                expect(call[0]);
+                poll_until(LONG, hook, || calls() > before);
+            }
+        },
+    );
+    drop(servers);
+}
 
 /// Writes a unit and enables it.
 fn add_unit(root: &Path, name: &str, text: &str) {

@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
     reason = "test code: a failure is a panic, and programs are started directly"
@@ -111,6 +112,11 @@ fn expect(machine: &Machine, what: &str, mut condition: impl FnMut() -> bool) {
 
 /// The second interface has its address, traffic from it arrives, and everything else still goes by the first.
 fn expect_second_interface(machine: &Machine) {
+    expect_second_interface_with(machine, 2);
+}
+
+/// The same with so many forwarded addresses.
+fn expect_second_interface_with(machine: &Machine, addresses: usize) {
     let address = format!("inet {SECONDARY_ADDRESS}");
     expect(machine, "the second interface has an address", || {
         ip(machine, "-4 address show dev eth1").contains(&address)
@@ -121,8 +127,8 @@ fn expect_second_interface(machine: &Machine) {
     });
     let out = || ip(machine, "route get 198.51.100.1").contains("dev eth0");
     expect(machine, "the primary stays the way out", out);
-    expect(machine, "both forwarded addresses", || {
-        forwarded(machine) == 2
+    expect(machine, "the forwarded addresses", || {
+        forwarded(machine) == addresses
     });
 }
 
@@ -189,10 +195,64 @@ fn networkd_sets_the_second_interface_up() {
             settles(&machine);
             survives_restarts(&machine, "systemd-networkd.service");
             gets_ipv6(&machine);
+            a_hang_costs_only_itself(&machine, "systemd-networkd.service");
             is_found_again_and_follows_new_ones(&machine);
             leaves_a_kernel_without_vlans_alone(&machine);
         },
     );
+}
+
+/// A service that hangs keeps nobody but itself from working, is told of, and is used again when it goes on.
+fn a_hang_costs_only_itself(machine: &Machine, unit: &str) {
+    let signal = |name: &str| {
+        let option = format!("--signal={name}");
+        let sent = machine.attempt(["systemctl", "kill", "--kill-whom=main", &option, unit]);
+        assert!(sent.status.success(), "{sent:?}");
+    };
+    signal("STOP");
+    describe(&machine.vm, &json!({"dhcpv6Refresh": "1", "mtu": 1380}));
+    machine.vm.set(
+        "instance/networkInterfaces/0/forwardedIps",
+        json!(["203.0.113.1", "203.0.113.9"]),
+    );
+    machine.vm.set_keys(&[entry("alice")]);
+    expect(machine, "an account while it hangs", || {
+        machine
+            .text(["getent", "passwd", "alice"])
+            .starts_with("alice:")
+    });
+    expect(machine, "a route while it hangs", || {
+        forwarded(machine) == 3
+    });
+    machine.vm.set(
+        "instance/attributes/startup-script",
+        "#!/bin/sh\necho ran >/ran\n",
+    );
+    let script = machine.attempt(["systemctl", "restart", "google-startup-scripts.service"]);
+    assert!(script.status.success(), "{script:?}");
+    assert_eq!(Machine::contents("/ran"), "ran\n");
+    let status = || machine.text(["gce-guest", "status"]);
+    let interfaces = || {
+        let status = status();
+        let lines = status
+            .lines()
+            .skip_while(|line| !line.starts_with("interfaces"));
+        lines.take(3).collect::<Vec<_>>().join("\n")
+    };
+    expect(machine, "the hang is told", || {
+        interfaces().contains("fails since")
+    });
+    println!("{unit} hangs:\n{}", status());
+    assert!(status().contains("accounts  in line"), "{}", status());
+    assert!(ip(machine, "link show dev eth1").contains("mtu 1400"));
+    signal("CONT");
+    expect(machine, "it goes on", || {
+        ip(machine, "link show dev eth1").contains("mtu 1380")
+    });
+    expect(machine, "that is told too", || {
+        interfaces().contains("in line since")
+    });
+    expect_second_interface_with(machine, 3);
 }
 
 /// An interface that is renamed is the same one, and one that is plugged in later is set up without a restart.
@@ -224,6 +284,15 @@ fn is_found_again_and_follows_new_ones(machine: &Machine) {
     expect(machine, "the new interface has an address", || {
         ip(machine, "-4 address show dev eth2").contains("inet 10.130.0.2")
     });
+    // And it is pulled out again.
+    run(["ip", "link", "delete", "gw2"]);
+    expect(machine, "its file is gone, and the others are not", || {
+        files() == "20-ens9-google-guest-agent.network"
+    });
+    settles(machine);
+    let status = machine.text(["gce-guest", "status"]);
+    assert!(status.contains("interfaces  in line since"), "{status}");
+    assert!(ip(machine, "-4 address show dev ens9").contains(&address));
 }
 
 /// This kernel has no VLANs: that is said once, and costs nothing else.
@@ -332,6 +401,7 @@ fn networkmanager_sets_the_second_interface_up() {
             survives_restarts(&machine, "NetworkManager.service");
             assert_eq!(active(), "google-guest-agent-eth1");
             gets_ipv6(&machine);
+            a_hang_costs_only_itself(&machine, "NetworkManager.service");
         },
     );
 }
@@ -463,6 +533,106 @@ fn a_backend_that_hangs_or_fails_leaves_routes_and_accounts_working() {
             poll_until(PATIENCE, "so is the failure", || {
                 told(&agent, ": no lease") == 1
             });
+        },
+    );
+}
+
+/// A DHCP client under which its interface is renamed, or goes, whichever `/tmp/now` says.
+const UNSTEADY: &str = "echo \"$@\" >>/tmp/ran
+case \"$(cat /tmp/now) $*\" in
+rename*eth1) ip link set eth1 down; ip link set eth1 name ens9; ip link set ens9 up ;;
+remove*ens9) ip link delete ens9 ;;
+*) exit 0 ;;
+esac
+echo >/tmp/now
+echo Cannot find the device >&2
+exit 1";
+
+/// How often the client was started for an interface.
+fn started(interface: &str) -> usize {
+    let ran = contents("/tmp/ran");
+    ran.lines().filter(|line| line.ends_with(interface)).count()
+}
+
+/// Between the look at an interface and what is done about it, it gets another name, or goes.
+#[test]
+fn an_interface_renamed_or_removed_in_the_middle_costs_only_itself() {
+    with_tools(
+        "an_interface_renamed_or_removed_in_the_middle_costs_only_itself",
+        &[("dhclient", UNSTEADY)],
+        |vm| {
+            let third = "42:01:0a:82:00:02";
+            let nic = |mac: &str, forwarded: &str| json!({"mac": mac, "ip": "10.9.0.2", "forwardedIps": [forwarded]});
+            vm.set(
+                "instance/networkInterfaces",
+                json!([
+                    {"mac": PRIMARY_MAC, "ip": PRIMARY_ADDRESS, "forwardedIps": ["203.0.113.1"]},
+                    nic(SECONDARY_MAC, "203.0.113.2"),
+                    nic(third, "203.0.113.3")
+                ]),
+            );
+            run("ip link add eth2 address 42:01:0a:82:00:02 type veth peer name eth2p".split(' '));
+            fs::write("/tmp/now", "rename").unwrap();
+            let agent = vm.agent();
+            let told = |words: &str| agent.said().matches(words).count();
+            poll_until(PATIENCE, "the client is started for the new name", || {
+                started("ens9") > 0
+            });
+            assert_eq!(started("eth1"), 1, "{}", contents("/tmp/ran"));
+            assert!(started("eth2") > 0, "{}", contents("/tmp/ran"));
+            assert_eq!(started("eth0"), 0);
+            poll_until(PATIENCE, "the failure is over", || {
+                told("No longer: interface eth1") == 1
+            });
+            assert_eq!(told("Cannot find the device"), 2, "{}", agent.said());
+
+            fs::write("/tmp/now", "remove").unwrap();
+            poll_until(PATIENCE, "the interface is gone", || {
+                told(&format!("not found for MAC address: {SECONDARY_MAC}")) == 1
+            });
+            poll_until(PATIENCE, "the failure is over", || {
+                told("No longer: interface ens9") == 1
+            });
+            let before = started("ens9");
+            run(
+                format!("ip link add eth7 address {SECONDARY_MAC} type veth peer name eth7p")
+                    .split(' '),
+            );
+            poll_until(
+                PATIENCE,
+                "the client is started for the one in its place",
+                || started("eth7") > 0,
+            );
+            assert_eq!(started("ens9"), before);
+            let routes = || support::text_of("ip route show table local proto 66".split(' '));
+            for route in [
+                "203.0.113.1 dev eth0",
+                "203.0.113.2 dev eth7",
+                "203.0.113.3 dev eth2",
+            ] {
+                poll_until(PATIENCE, route, || routes().contains(route));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_port_of_a_bridge_is_left_to_it_and_keeps_its_routes() {
+    with_tools(
+        "a_port_of_a_bridge_is_left_to_it_and_keeps_its_routes",
+        &[("dhclient", "echo \"$@\" >>/tmp/ran")],
+        |vm| {
+            run("ip link add br0 type bridge".split(' '));
+            run("ip link set eth1 master br0".split(' '));
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            let told = "The interface eth1 is a port of br0: it is left to whoever made that";
+            assert_eq!(log.matches(told).count(), 1, "{log}");
+            assert_eq!(contents("/tmp/ran"), "");
+            let route = "ip route show table local 203.0.113.2";
+            assert!(support::text_of(route.split(' ')).contains("dev eth1"));
+            run("ip link set eth1 nomaster".split(' '));
+            poll_until(PATIENCE, "it is set up by itself", || started("eth1") > 0);
         },
     );
 }

@@ -312,6 +312,25 @@ fn thousand() -> Vec<String> {
         .collect()
 }
 
+/// Has `ip` add or delete our routes, and returns how long it takes.
+fn by_ip_batch(addresses: &[&str], verb: &str) -> Duration {
+    let command = |address: &&str| {
+        format!("route {verb} to local {address}/32 proto 66 scope host dev eth0\n")
+    };
+    let batch: String = addresses.iter().map(command).collect();
+    let started = Instant::now();
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(batch.as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    started.elapsed()
+}
+
 #[test]
 fn a_thousand_routes_come_and_go_in_one_pass() {
     in_namespace(|| {
@@ -319,23 +338,7 @@ fn a_thousand_routes_come_and_go_in_one_pass() {
         let texts = thousand();
         let addresses: Vec<_> = texts.iter().map(String::as_str).collect();
 
-        let batch: String = addresses
-            .iter()
-            .map(|address| {
-                format!("route add to local {address}/32 proto 66 scope host dev eth0\n")
-            })
-            .collect();
-        let started = Instant::now();
-        let mut child = Command::new("ip")
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(batch.as_bytes()).unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success());
-        let by_ip = started.elapsed();
+        let by_ip = by_ip_batch(&addresses, "add");
         assert_eq!(ours().len(), 1000);
         // What `ip` wrote is what we would have written.
         assert_eq!(pass(&document(vec![nic(MAC, &addresses)])).done, []);
@@ -350,9 +353,12 @@ fn a_thousand_routes_come_and_go_in_one_pass() {
         assert_eq!((removed, ours().len()), (1000, 0));
         let (added, into) = timed(&document(vec![nic(MAC, &addresses)]));
         assert_eq!((added, ours().len()), (1000, 1000));
-        println!("1,000 routes: in {into:?}, out {out:?}; `ip -batch`, in: {by_ip:?}");
         let (changed, still) = timed(&document(vec![nic(MAC, &addresses)]));
         assert_eq!(changed, 0);
+        let out_by_ip = by_ip_batch(&addresses, "del");
+        println!(
+            "1,000 routes: in {into:?}, out {out:?}; `ip -batch`: in {by_ip:?}, out {out_by_ip:?}"
+        );
         println!("a pass over them that changes nothing: {still:?}");
     });
 }
@@ -826,6 +832,43 @@ fn the_metadata_server_is_reached_by_the_primary_nic_alone() {
         ip("route add 169.254.169.254 via 10.129.0.1 dev eth1 metric 1 proto 99");
         assert_eq!(pass(&document).failures.len(), 0, "one of our rank stays");
         assert!(ip("route show proto 99").contains("dev eth1 metric 1"));
+    });
+}
+
+#[test]
+fn the_metadata_server_is_reached_by_one_of_several_equal_ways_out() {
+    in_namespace(|| {
+        add_nic("eth0", MAC);
+        add_nic("eth1", SECOND_MAC);
+        ip("addr add 10.128.0.2/24 dev eth0");
+        ip("addr add 10.129.0.2/24 dev eth1");
+        let ways = "nexthop via 10.129.0.1 dev eth1 nexthop via 10.128.0.1 dev eth0";
+        ip(&format!("route add default {ways}"));
+        ip("addr add 2001:db8::2/64 dev eth0 nodad");
+        ip("addr add 2001:db8:1::2/64 dev eth1 nodad");
+        let ways = "nexthop via 2001:db8:1::1 dev eth1 nexthop via 2001:db8::1 dev eth0";
+        ip(&format!("-6 route add default {ways}"));
+        let first = NetworkInterface {
+            dhcpv6_refresh: Some("1".into()),
+            ..nic(MAC, &[])
+        };
+        let document = document(vec![first, nic(SECOND_MAC, &["1.1.1.1"])]);
+        let report = pass(&document);
+        assert_eq!(report.messages().count(), 0, "{report:?}");
+        assert!(way("").contains("via 10.128.0.1 dev eth0"), "{}", way(""));
+        let v6 = ip("-6 route get fd20:ce::254");
+        assert!(v6.contains("via 2001:db8::1 dev eth0"), "{v6}");
+        assert_eq!(pass(&document).done, []);
+
+        // The same by a next hop object, which routes share.
+        ip("route del default");
+        ip("nexthop add id 1 via 10.129.0.1 dev eth1");
+        ip("nexthop add id 2 via 10.128.0.9 dev eth0");
+        ip("nexthop add id 3 group 1/2");
+        ip("route add default nhid 3");
+        assert_eq!(pass(&document).failures.len(), 0);
+        assert!(way("").contains("via 10.128.0.9 dev eth0"), "{}", way(""));
+        assert_eq!(pass(&document).done, []);
     });
 }
 

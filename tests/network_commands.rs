@@ -112,6 +112,8 @@ fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
                 ["10.1.0.0/24", "203.0.113.10", "203.0.113.11", long]
             );
             assert!(told(&["network", "sync"]).1.starts_with("nothing to do\n"));
+            let (_, past) = told(&["history"]);
+            assert!(past.contains("removing [9.9.9.9]"), "{past}");
 
             let (_, page) = told(&["network", "status", "--json"]);
             let page: Value = serde_json::from_str(&page).unwrap();
@@ -130,6 +132,17 @@ fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
             assert_eq!(routes.iter().filter(present).count(), 4, "{page:#}");
             assert_eq!(page["interfaces"][1]["routes"][0]["state"], "missing");
 
+            // The machine of this test is the metadata server itself.
+            let server = &page["metadata_server"][0];
+            assert_eq!(
+                (&server["address"], &server["state"]),
+                (&json!("169.254.169.254"), &json!("none"))
+            );
+            let (status, said) = told(&["explain", "route", "169.254.169.254"]);
+            assert_eq!(status, Some(0), "{said}");
+            let reason = "no route of its own is needed: the machine has this address itself";
+            assert!(said.contains(reason), "{said}");
+
             let (status, said) = told(&["explain", "route", "10.1.0.99"]);
             assert_eq!(status, Some(0), "{said}");
             assert!(
@@ -145,7 +158,7 @@ fn the_state_of_the_network_is_told_brought_in_line_and_explained() {
             vm.settled(&agent);
             let (status, said) = told(&["network", "sync"]);
             assert_eq!(status, Some(1), "{said}");
-            assert!(said.contains("take the place of the agent"), "{said}");
+            assert!(said.contains("network is in the hands of "), "{said}");
         },
     );
 }

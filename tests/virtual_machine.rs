@@ -12,6 +12,8 @@
 
 #[path = "virtual_machine/clock.rs"]
 mod clock;
+#[path = "virtual_machine/network.rs"]
+mod network;
 mod support;
 #[path = "virtual_machine/time_server.rs"]
 mod time_server;
@@ -35,6 +37,7 @@ fn what_only_a_machine_of_its_own_shows() {
             hardware.nvme("nvme_card7");
             hardware.scsi("local-ssd-0", 2);
             hardware.file("/etc/injected", 0o644, "by the test\n");
+            network::prepare(hardware);
             clock::prepare(hardware);
             vm.set("instance/description", "a virtual machine");
             add_set_up(hardware);
@@ -52,6 +55,8 @@ fn what_only_a_machine_of_its_own_shows() {
             look_at_the_set_up(&mut machine);
             look_at_the_memory_score(&mut machine);
             tuning::look(&mut machine);
+            network::is_set_up(&mut machine);
+            println!("the network is done after {:?}", started.elapsed());
             clock::is_kept_right(&mut machine);
             println!("done after {:?}", started.elapsed());
         },

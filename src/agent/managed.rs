@@ -54,6 +54,12 @@ impl Managed {
             .min()
     }
 
+    /// Whether it has nothing to do.
+    #[must_use]
+    pub(super) fn rests(&self) -> bool {
+        self.turns.since.is_none()
+    }
+
     /// Whether it wants another pass.
     #[must_use]
     pub(super) fn is_due(&self, now: Instant) -> bool {

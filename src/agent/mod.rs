@@ -10,6 +10,7 @@ mod managed;
 pub mod managers;
 mod recorder;
 pub mod report;
+mod rest;
 mod service;
 pub mod slot;
 pub mod status;
@@ -32,6 +33,7 @@ use self::managed::Managed;
 use self::managers::Manager;
 use self::recorder::Recorder;
 use self::report::{Input, Report};
+use self::rest::Rest;
 use self::service::Service;
 use self::slot::{Slot, Work};
 use self::status::{State, Status};
@@ -42,7 +44,7 @@ use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
 use crate::system::time::Steps;
-use crate::system::{files, log, processes, signals, time};
+use crate::system::{files, log, memory, processes, signals, time};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
@@ -89,6 +91,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     if managers.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
+    memory::share_one_arena();
     let (events, received) = mpsc::channel();
     if let Err(error) = processes::protect_from_memory_shortage() {
         debug!(target: LOGGER, "Not protected from a shortage of memory: {error}.");
@@ -182,6 +185,7 @@ struct Agent {
     service: Service,
     hooks: Hooks,
     watch: Watch,
+    rest: Rest,
 }
 
 impl Agent {
@@ -219,6 +223,7 @@ impl Agent {
             service: Service::new(ServiceManager::new(None), None),
             hooks,
             watch: Watch::default(),
+            rest: Rest::default(),
         })
     }
 
@@ -234,7 +239,10 @@ impl Agent {
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
         self.service.is_alive(Instant::now());
         let due = self.managers.values().filter_map(Managed::wakes_at);
-        let due = due.chain(self.service.wakes_at()).min();
+        let due = due
+            .chain(self.service.wakes_at())
+            .chain(self.rest.wakes_at())
+            .min();
         let event = match due {
             None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => received.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -319,6 +327,9 @@ impl Agent {
 
     fn give_due(&mut self) {
         let now = Instant::now();
+        if self.rest.begins(now) {
+            memory::give_back();
+        }
         for managed in self.managers.values_mut() {
             if managed.becomes_overdue(now, time::now()) {
                 self.recorder.status(&managed.status);
@@ -348,6 +359,9 @@ impl Agent {
         managed.take(&report, wait, Instant::now(), now);
         managed.status.endpoint = Some(self.client.address().to_string());
         self.recorder.status(&managed.status);
+        if self.managers.values().all(Managed::rests) {
+            self.rest.expect_after(Instant::now());
+        }
         let entry = |change| Entry::new(now, manager.name(), etag, change);
         self.hooks.notify_of_changes(manager, &report);
         self.recorder

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::output::{counted, print, print_json};
+use super::output::{counted, print, print_chain, print_json};
 use super::pass::{record, take_place_of_agent};
 use super::require_root;
-use crate::accounts::explain::{Link, explain};
+use crate::accounts::explain::explain;
 use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
@@ -124,17 +124,7 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         &situation.input.settings,
         &situation.observed,
     );
-    let line = |link: &Link| {
-        let word = if link.holds { "ok  " } else { "FAIL" };
-        format!("{word}  {}\n", link.text)
-    };
-    print(&links.iter().map(line).collect::<String>())?;
-    let all_hold = links.iter().all(|link| link.holds);
-    Ok(if all_hold {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    print_chain(links.iter().map(|link| (link.holds, link.text.as_str())))
 }
 
 /// Reads metadata, settings and the machine, which has to be read as root; `also` is looked up in any case.

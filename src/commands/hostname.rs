@@ -4,16 +4,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
+use super::output::escaped;
+use super::{input, pass};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
-use crate::cli::tell;
-use crate::commands::input;
-use crate::commands::output::escaped;
 use crate::config::values::Value as _;
 use crate::hostname::{Observed, Wishes, observe, plan};
 use crate::system::log as sinks;
@@ -64,7 +62,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let input = input::read()?;
     match arguments.verb {
         Verb::Status { json } => status(&input, json),
-        Verb::Sync { once: _ } => sync(&input, &mut io::stdout().lock()),
+        // Without a lock: the agent may do the same at the same time, and what both write is the same.
+        Verb::Sync { once: _ } => pass::make(Manager::Hostname, &input),
     }
 }
 
@@ -75,27 +74,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Those of [`run`].
 pub fn run_hook(debug: bool) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::program(debug));
-    sync(&input::read_within(HOOK_DEADLINE)?, &mut io::sink())
-}
-
-/// One pass. It takes no lock: the agent may do the same at the same time, and what both write is the same.
-fn sync(input: &Input, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let report = Manager::Hostname.work()(input);
+    let report = Manager::Hostname.work()(&input::read_within(HOOK_DEADLINE)?);
+    pass::record(Manager::Hostname, &report);
     for change in &report.changes {
         log::info!(target: Manager::Hostname.logger(), "{}", change.what);
-        writeln!(out, "{}", change.what)?;
     }
-    if report.changes.is_empty() {
-        writeln!(out, "nothing to do")?;
-    }
-    for problem in report.problems.values() {
-        tell(&format!("gce-guest: {problem}"));
-    }
-    let failures: Vec<&str> = report.failures.values().map(String::as_str).collect();
-    if failures.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    bail!("{}", failures.join("; "));
+    pass::conclude(&report)
 }
 
 fn status(input: &Input, as_json: bool) -> anyhow::Result<ExitCode> {

@@ -1,24 +1,22 @@
 //! `gce-guest network` and `gce-guest explain route`: forwarded addresses, for people and for programs.
 
-use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use log::LevelFilter;
 use serde_json::{Value, json};
 
+use super::output::{print, print_chain, print_json};
+use super::pass::{self, take_place_of_agent};
+use super::{input, require_root};
 use crate::agent::managers::Manager;
-use crate::cli::tell;
-use crate::commands::input;
 use crate::network::backends::{SetUp, detect};
 use crate::network::explain::{age, explain};
 use crate::network::routes::text;
-use crate::network::status::{Nic, Presence, Wanted, status};
+use crate::network::status::{Nic, Presence, Server, Wanted, servers, status};
 use crate::network::{Plan, State, addresses, observe, plan};
-use crate::system::locks::FileLock;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
@@ -83,74 +81,74 @@ pub(super) fn run_explain(asked: &str) -> anyhow::Result<ExitCode> {
         &observed,
         time::now(),
     );
-    let mut out = io::stdout().lock();
-    for link in &links {
-        let word = if link.holds { "ok  " } else { "FAIL" };
-        writeln!(out, "{word}  {}", link.text)?;
-    }
-    Ok(status_of(links.iter().all(|link| link.holds)))
+    print_chain(links.iter().map(|link| (link.holds, link.text.as_str())))
 }
 
 fn state() -> State {
     State::at(Root::machine())
 }
 
-fn status_of(good: bool) -> ExitCode {
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+fn sync() -> anyhow::Result<ExitCode> {
+    require_root("change routes")?;
+    let _lock = take_place_of_agent(Manager::Network)?;
+    pass::make(Manager::Network, &input::read()?)
 }
 
-fn sync() -> anyhow::Result<ExitCode> {
-    let _lock = FileLock::try_take(Path::new(Manager::Network.lock()))
-        .context("take the place of the agent")?;
-    let input = input::read()?;
-    let report = Manager::Network.work()(&input);
-    let mut out = io::stdout().lock();
-    for change in &report.changes {
-        writeln!(out, "{}", change.what)?;
+/// Everything that a page says.
+struct Shown {
+    nics: Vec<Nic>,
+    servers: Vec<Server>,
+    set_up: SetUp,
+    plan: Plan,
+}
+
+impl Shown {
+    fn read() -> anyhow::Result<Self> {
+        let input = input::read()?;
+        let observed = observe(&state()).context("read the network")?;
+        let addresses = addresses().context("read the addresses")?;
+        let set_up = detect(&Root::machine(), &input.document, &input.settings)
+            .context("find out what sets interfaces up")?;
+        let plan = plan(&input.document, &input.settings, &observed);
+        let nics = input.document.instance.network_interfaces.present();
+        let nics = nics.map(Vec::as_slice).unwrap_or_default();
+        // Without a plan there is none of this either.
+        let servers = if plan.is_whole() {
+            servers(nics, &input.settings, &observed)
+        } else {
+            Vec::new()
+        };
+        let nics = status(nics, &input.settings, &observed, &addresses, &plan);
+        Ok(Self {
+            nics,
+            servers,
+            set_up,
+            plan,
+        })
     }
-    if report.changes.is_empty() {
-        writeln!(out, "nothing to do")?;
+
+    fn all_there(&self) -> bool {
+        let routes = self.nics.iter().flat_map(|nic| &nic.routes);
+        let ways = self.servers.iter().flat_map(|server| &server.route);
+        routes
+            .map(|route| route.presence)
+            .chain(ways.map(|way| way.presence))
+            .all(|presence| presence != Presence::Missing)
     }
-    for problem in report.problems.values() {
-        tell(&format!("gce-guest: {problem}"));
-    }
-    let failures: Vec<&str> = report.failures.values().map(String::as_str).collect();
-    if failures.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    bail!("{}", failures.join("; "));
 }
 
 fn show(as_json: bool) -> anyhow::Result<ExitCode> {
-    let input = input::read()?;
-    let observed = observe(&state()).context("read the network")?;
-    let addresses = addresses().context("read the addresses")?;
-    let set_up = detect(&Root::machine(), &input.document, &input.settings)
-        .context("find out what sets interfaces up")?;
-    let plan = plan(&input.document, &input.settings, &observed);
-    let nics = input.document.instance.network_interfaces.present();
-    let nics = status(
-        nics.map(Vec::as_slice).unwrap_or_default(),
-        &input.settings,
-        &observed,
-        &addresses,
-        &plan,
-    );
-    let all_there = nics
-        .iter()
-        .flat_map(|nic| &nic.routes)
-        .all(|route| route.presence != Presence::Missing);
-    let page = if as_json {
-        serde_json::to_string_pretty(&data(&nics, &set_up, &plan))?
+    let shown = Shown::read()?;
+    if as_json {
+        print_json(&data(&shown))?;
     } else {
-        table(&nics, &set_up, &plan, time::now())
-    };
-    writeln!(io::stdout().lock(), "{}", page.trim_end())?;
-    Ok(status_of(all_there))
+        print(&format!("{}\n", table(&shown, time::now()).trim_end()))?;
+    }
+    Ok(if shown.all_there() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Our routes that nothing asks for, in words: they go with the next pass.
@@ -165,20 +163,44 @@ fn problems(plan: &Plan) -> impl Iterator<Item = String> {
     plan.problems.iter().map(ToString::to_string).chain(pending)
 }
 
-fn data(nics: &[Nic], set_up: &SetUp, plan: &Plan) -> Value {
+/// A presence in a word, and the protocol id of the route that is there.
+fn presence_of(presence: Presence, ours: u8) -> (&'static str, Option<u8>) {
+    match presence {
+        Presence::Present => ("present", Some(ours)),
+        Presence::Missing => ("missing", None),
+        Presence::Foreign(protocol) => ("foreign", Some(protocol)),
+    }
+}
+
+fn data(shown: &Shown) -> Value {
+    let plan = &shown.plan;
     let route = |route: &Wanted| {
-        let (presence, protocol) = match route.presence {
-            Presence::Present => ("present", Some(plan.protocol)),
-            Presence::Missing => ("missing", None),
-            Presence::Foreign(protocol) => ("foreign", Some(protocol)),
-        };
+        let (state, protocol) = presence_of(route.presence, plan.protocol);
         json!({
             "prefix": text(route.prefix),
             "from": route.origin.to_string(),
-            "state": presence,
+            "state": state,
             "since": route.since.map(|since| since.to_string()),
             "protocol": protocol,
         })
+    };
+    let server = |server: &Server| match &server.route {
+        Ok(way) => {
+            let (state, protocol) = presence_of(way.presence, plan.protocol);
+            json!({
+                "address": server.address.to_string(),
+                "interface": way.interface,
+                "via": way.via.map(|via| via.to_string()),
+                "state": state,
+                "since": way.since.map(|since| since.to_string()),
+                "protocol": protocol,
+            })
+        }
+        Err(why) => json!({
+            "address": server.address.to_string(),
+            "state": "none",
+            "because": why.to_string(),
+        }),
     };
     let nic = |nic: &Nic| {
         json!({
@@ -191,15 +213,19 @@ fn data(nics: &[Nic], set_up: &SetUp, plan: &Plan) -> Value {
         })
     };
     json!({
-        "backend": set_up.through,
-        "backend_because": set_up.because,
-        "interfaces": nics.iter().map(nic).collect::<Vec<_>>(),
+        "backend": shown.set_up.through,
+        "backend_because": shown.set_up.because,
+        "interfaces": shown.nics.iter().map(nic).collect::<Vec<_>>(),
+        "metadata_server": shown.servers.iter().map(server).collect::<Vec<_>>(),
         "unwanted": unwanted(plan).collect::<Vec<_>>(),
         "problems": problems(plan).collect::<Vec<_>>(),
     })
 }
 
-fn table(nics: &[Nic], set_up: &SetUp, plan: &Plan, now: Timestamp) -> String {
+fn table(shown: &Shown, now: Timestamp) -> String {
+    let Shown {
+        nics, set_up, plan, ..
+    } = shown;
     let mut rows = vec![["NIC", "INTERFACE", "MAC", "STATE", "ADDRESS"].map(String::from)];
     for nic in nics {
         let mut addresses = nic.addresses.iter().map(ToString::to_string);
@@ -222,9 +248,19 @@ fn table(nics: &[Nic], set_up: &SetUp, plan: &Plan, now: Timestamp) -> String {
     let through = set_up.through.as_deref().unwrap_or("nothing");
     page.push_str(&format!("set up through {through}: {}\n", set_up.because));
     let routes: Vec<&Wanted> = nics.iter().flat_map(|nic| &nic.routes).collect();
-    if !routes.is_empty() {
-        let mut rows = vec![["ROUTE", "NIC/FROM", "STATE", "FOR"].map(String::from)];
-        rows.extend(routes.iter().take(SHOWN).map(|route| row(route, now)));
+    let mut rows = vec![["ROUTE", "NIC/FROM", "STATE", "FOR"].map(String::from)];
+    rows.extend(shown.servers.iter().filter_map(|server| {
+        let way = server.route.as_ref().ok()?;
+        let (address, from) = (server.address.to_string(), "0/metadata-server".into());
+        Some(row(address, from, way.presence, way.since, now))
+    }));
+    rows.extend(routes.iter().take(SHOWN).map(|route| {
+        let origin = route.origin.to_string();
+        let list = origin.rsplit('/').next().unwrap_or_default();
+        let from = format!("{}/{list}", route.origin.nic);
+        row(text(route.prefix), from, route.presence, route.since, now)
+    }));
+    if rows.len() > 1 {
         page.push('\n');
         page.push_str(&aligned(&rows));
     }
@@ -243,21 +279,16 @@ fn table(nics: &[Nic], set_up: &SetUp, plan: &Plan, now: Timestamp) -> String {
     page
 }
 
-fn row(route: &Wanted, now: Timestamp) -> [String; 4] {
-    let origin = route.origin.to_string();
-    let list = origin.rsplit('/').next().unwrap_or_default();
-    [
-        text(route.prefix),
-        format!("{}/{list}", route.origin.nic),
-        match route.presence {
-            Presence::Present => "present".into(),
-            Presence::Missing => "missing".into(),
-            Presence::Foreign(_) => "foreign".into(),
-        },
-        route
-            .since
-            .map_or_else(|| "-".into(), |since| age(since, now)),
-    ]
+fn row(
+    route: String,
+    from: String,
+    presence: Presence,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> [String; 4] {
+    let (state, _) = presence_of(presence, 0);
+    let since = since.map_or_else(|| "-".into(), |since| age(since, now));
+    [route, from, state.into(), since]
 }
 
 /// Columns as wide as their widest cell, two blanks apart.

@@ -1,5 +1,7 @@
 //! What commands print: whole pages to standard output, in lines that fit a terminal.
 
+use std::process::ExitCode;
+
 use serde::Serialize;
 
 /// The width of a page.
@@ -21,6 +23,27 @@ pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     print(&text)
+}
+
+/// Prints a chain of reasons, each with whether it holds, and returns whether all do, as an exit status.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn print_chain<'a>(
+    links: impl IntoIterator<Item = (bool, &'a str)>,
+) -> anyhow::Result<ExitCode> {
+    let (mut page, mut all_hold) = (String::new(), true);
+    for (holds, text) in links {
+        all_hold &= holds;
+        let word = if holds { "ok  " } else { "FAIL" };
+        page += &format!("{word}  {text}\n");
+    }
+    print(&page)?;
+    Ok(if all_hold {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A text in lines of at most 80 columns, but for longer words: the first line begins with `first`, the others are

@@ -199,6 +199,37 @@ fn pass(managers: &[Manager], input: &Input) -> anyhow::Result<Vec<(Manager, Rep
     Ok(reports)
 }
 
+/// Makes one pass of one manager without the agent, and says what came of it.
+///
+/// # Errors
+/// Something failed, or standard output cannot be written.
+pub(super) fn make(manager: Manager, input: &Input) -> anyhow::Result<ExitCode> {
+    let report = manager.work()(input);
+    record(manager, &report);
+    let changes = report.changes.iter();
+    let mut page: String = changes.map(|change| format!("{}\n", change.what)).collect();
+    if page.is_empty() {
+        page = "nothing to do\n".into();
+    }
+    print(&page)?;
+    conclude(&report)
+}
+
+/// Tells the problems of a pass.
+///
+/// # Errors
+/// What failed in it.
+pub(super) fn conclude(report: &Report) -> anyhow::Result<ExitCode> {
+    for problem in report.problems.values() {
+        tell(&format!("gce-guest: {problem}"));
+    }
+    let failures: Vec<&str> = report.failures.values().map(String::as_str).collect();
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!("{}", failures.join("; "));
+}
+
 /// Records the changes of a pass that was made without the agent.
 pub(super) fn record(manager: Manager, report: &Report) {
     let etag = report.etag.as_deref();

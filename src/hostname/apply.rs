@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::observe::{HOSTNAME_FILE, HOSTS_FILE, observe};
-use super::plan::{Change, Observed, Plan, Problem, Source, Wishes, plan};
+use super::observe::observe;
+use super::plan::{
+    Change, HOSTNAME_FILE, HOSTS_FILE, Observed, Plan, Problem, Source, Wishes, plan,
+};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::files::{self, Attributes};

@@ -13,5 +13,5 @@ mod observe;
 mod plan;
 
 pub use apply::{Outcome, apply, reconcile};
-pub use observe::{HOSTNAME_FILE, HOSTS_FILE, observe};
-pub use plan::{Change, Observed, Plan, Problem, Source, Wishes, plan};
+pub use observe::observe;
+pub use plan::{Change, HOSTNAME_FILE, HOSTS_FILE, Observed, Plan, Problem, Source, Wishes, plan};

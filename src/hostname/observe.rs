@@ -2,15 +2,9 @@
 
 use anyhow::Context;
 
-use super::plan::Observed;
+use super::plan::{HOSTNAME_FILE, HOSTS_FILE, Observed};
 use crate::system::root::Root;
 use crate::system::{files, hostname};
-
-/// Where the host name is between two boots (hostname(5)).
-pub const HOSTNAME_FILE: &str = "/etc/hostname";
-
-/// Where names have addresses without any DNS (hosts(5)).
-pub const HOSTS_FILE: &str = "/etc/hosts";
 
 /// The largest file that is read, in bytes: people keep block lists in /etc/hosts.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -26,5 +20,20 @@ pub fn observe(root: &Root) -> anyhow::Result<Observed> {
         kernel: hostname::read(),
         file: read(HOSTNAME_FILE)?,
         hosts: read(HOSTS_FILE)?,
+        kept: [HOSTNAME_FILE, HOSTS_FILE]
+            .into_iter()
+            .filter_map(|path| Some((path, keeper(root, path)?)))
+            .collect(),
     })
+}
+
+/// Why a file is not ours to replace: whoever made a link of it, or mounted something there as containers do, keeps it
+/// somewhere else, and would find another one in its place.
+fn keeper(root: &Root, path: &str) -> Option<String> {
+    let place = root.path(path);
+    if let Some(target) = files::link_target(&place) {
+        return Some(format!("it is a link to {}", target.display()));
+    }
+    let is_mounted = files::is_mount_point(&place).unwrap_or_default();
+    is_mounted.then(|| "something is mounted there, as in a container".into())
 }

@@ -1,5 +1,6 @@
 //! What to change so that the machine has the name that metadata gives it. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,6 +16,12 @@ use crate::metadata::document::{Instance, NetworkInterface};
 
 /// The address that the name has where metadata gives the machine none: it has to resolve, or sudo waits for the DNS.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
+
+/// Where the host name is between two boots (hostname(5)).
+pub const HOSTNAME_FILE: &str = "/etc/hostname";
+
+/// Where names have addresses without any DNS (hosts(5)).
+pub const HOSTS_FILE: &str = "/etc/hosts";
 
 /// How much of a refused text a message repeats, in characters.
 const SHOWN: usize = 80;
@@ -69,6 +76,8 @@ pub struct Observed {
     pub file: Option<Vec<u8>>,
     /// The bytes of /etc/hosts; `None` when there is none.
     pub hosts: Option<Vec<u8>>,
+    /// Which of the two files cannot be replaced, and why.
+    pub kept: BTreeMap<&'static str, String>,
 }
 
 impl Observed {
@@ -208,6 +217,16 @@ pub enum Problem {
         /// The index of the interface.
         nic: u32,
     },
+    /// A file is somebody else's to write.
+    #[error("{path} is left as it is, because {reason}: {advice}.")]
+    Kept {
+        /// The file.
+        path: &'static str,
+        /// Why it cannot be replaced.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A line of somebody else wins over ours.
     #[error(
         "Line {} of /etc/hosts gives {} the address {}, before our line: it counts. Remove it, or set \
@@ -251,7 +270,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     let from = observed.static_name();
     if wishes.mode == HostnameMode::Static && from.as_ref() != Some(&wanted) {
         let to = wanted.clone();
-        plan.changes.push(Change::File { from, to });
+        plan.change(HOSTNAME_FILE, Change::File { from, to }, observed);
     }
     if wishes.mode != HostnameMode::Off && observed.kernel != wanted {
         plan.changes.push(Change::Kernel {
@@ -347,13 +366,31 @@ impl Plan {
         self.problems.extend(rivals.into_iter().map(Problem::Rival));
         let contents = hosts::rewritten(present, &entries);
         if contents != present {
-            let present = present.to_vec();
-            self.changes.push(Change::Hosts {
+            let change = Change::Hosts {
                 contents,
-                present,
+                present: present.to_vec(),
                 entries,
-            });
+            };
+            self.change(HOSTS_FILE, change, observed);
         }
+    }
+
+    /// Plans to replace a file, unless somebody keeps it.
+    fn change(&mut self, path: &'static str, change: Change, observed: &Observed) {
+        let Some(reason) = observed.kept.get(path) else {
+            self.changes.push(change);
+            return;
+        };
+        let advice = if path == HOSTS_FILE {
+            "have its keeper add the machine's name, or set Hostname.manage_hosts to false"
+        } else {
+            "the name is gone with the next boot; Hostname.mode = transient is meant for that"
+        };
+        self.problems.push(Problem::Kept {
+            path,
+            reason: reason.clone(),
+            advice,
+        });
     }
 }
 

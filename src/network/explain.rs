@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::interfaces;
+use super::metadata_route::{self, Unneeded};
 use super::observe::Observed;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, is_switched_off, plan};
 use super::record::mark;
-use super::routes::{self, List, Origin, Problem, Unusable, text};
+use super::routes::{self, List, METADATA_SERVERS, Origin, Problem, Unusable, text};
 use crate::config::Settings;
 use crate::config::settings::IpForwarding;
 use crate::metadata::Document;
@@ -39,7 +40,7 @@ fn fails(text: impl Into<String>) -> Link {
     }
 }
 
-/// Explains one address or range. The chain ends where something fails that everything after it needs; what is in the
+/// Explains one address or range; the metadata server's too, which is no forwarded one. The chain ends where something fails that everything after it needs; what is in the
 /// kernel is told in any case.
 #[must_use]
 pub fn explain(
@@ -49,6 +50,13 @@ pub fn explain(
     observed: &Observed,
     now: Timestamp,
 ) -> Vec<Link> {
+    let server = METADATA_SERVERS.into_iter().find(|server| {
+        let prefix = IpNet::from(*server);
+        asked == text(prefix) || asked == prefix.to_string()
+    });
+    if let Some(server) = server {
+        return to_metadata_server(server, document, settings, observed, now);
+    }
     let prefix = match routes::parse(asked) {
         Ok(prefix) => prefix,
         Err(Unusable::Malformed) => {
@@ -125,19 +133,23 @@ fn lists(nic: &NetworkInterface) -> [(List, &[String]); 4] {
     ]
 }
 
+/// The interfaces of metadata, or the link that fails without them.
+fn interfaces_of(document: &Document) -> Result<&[NetworkInterface], Link> {
+    match &document.instance.network_interfaces {
+        Presence::Present(nics) => Ok(nics),
+        Presence::Absent => Err(fails(
+            "metadata has no network interfaces: nothing is changed",
+        )),
+        Presence::Malformed(what) => Err(fails(format!(
+            "metadata's network interfaces cannot be read ({what}): nothing is changed"
+        ))),
+    }
+}
+
 fn metadata(prefix: IpNet, document: &Document) -> Vec<Link> {
-    let nics = match &document.instance.network_interfaces {
-        Presence::Present(nics) => nics,
-        Presence::Absent => {
-            return vec![fails(
-                "metadata has no network interfaces: nothing is changed",
-            )];
-        }
-        Presence::Malformed(what) => {
-            return vec![fails(format!(
-                "metadata's network interfaces cannot be read ({what}): nothing is changed"
-            ))];
-        }
+    let nics = match interfaces_of(document) {
+        Ok(nics) => nics,
+        Err(link) => return vec![link],
     };
     if let Some(nic) = nics.iter().position(|nic| is_own(nic, prefix)) {
         return vec![holds(format!(
@@ -177,11 +189,88 @@ fn switches(prefix: IpNet, document: &Document, settings: &Settings) -> Vec<Link
         }
     }
     values.dedup();
-    let link = |(name, on): (&str, bool)| match on {
-        true => holds(format!("{name} is true")),
-        false => fails(format!("{name} is false")),
+    if is_switched_off(document, settings) {
+        excepted.push(address_manager_is_off());
+    }
+    values.into_iter().map(switch).chain(excepted).collect()
+}
+
+fn switch((name, on): (&str, bool)) -> Link {
+    if on {
+        holds(format!("{name} is true"))
+    } else {
+        fails(format!("{name} is false"))
+    }
+}
+
+fn address_manager_is_off() -> Link {
+    fails(
+        "addressManager.disable is true, or metadata's disable-address-manager: nothing is changed",
+    )
+}
+
+/// The way to an address of the metadata server: whether there shall be a route of ours, and what the kernel has.
+fn to_metadata_server(
+    server: IpAddr,
+    document: &Document,
+    settings: &Settings,
+    observed: &Observed,
+    now: Timestamp,
+) -> Vec<Link> {
+    let mut links = vec![holds(format!(
+        "{server} is the metadata server: network interface 0 reaches it, and nothing answers to it here"
+    ))];
+    let nics = match interfaces_of(document) {
+        Ok(nics) => nics,
+        Err(link) => return vec![link],
     };
-    values.into_iter().map(link).chain(excepted).collect()
+    let network_daemon = settings.daemons.network_daemon;
+    links.push(switch(("Daemons.network_daemon", network_daemon)));
+    if is_switched_off(document, settings) {
+        links.push(address_manager_is_off());
+    }
+    let mut all = metadata_route::wanted(nics, settings, observed);
+    let wanted = all.find_map(|(address, route)| (address == server).then_some(route));
+    links.extend(wanted.map(|wanted| match wanted {
+        Ok(route) => {
+            let way = shown(&route, &observed.links);
+            holds(format!("a route of its own is wanted: {way}"))
+        }
+        Err(
+            why @ (Unneeded::SwitchedOff
+            | Unneeded::OneInterface
+            | Unneeded::WithoutIpv6
+            | Unneeded::Itself),
+        ) => holds(format!("no route of its own is needed: {why}")),
+        Err(why) => fails(format!("no route of its own is possible: {why}")),
+    }));
+    let plan = plan(document, settings, observed);
+    let is_alone = |route: &&Route| route.destination == IpNet::from(server);
+    let mut here: Vec<&Route> = observed.main.iter().filter(is_alone).collect();
+    here.sort_by_key(|route| route.priority);
+    for (place, route) in here.into_iter().enumerate() {
+        let word = if place == 0 { "" } else { ", behind that" };
+        let whose = match mark(route).filter(|mark| plan.ours.contains(mark)) {
+            Some(mark) => format!("ours{}", since(observed.record.present.get(&mark), now)),
+            None => "somebody else's".to_owned(),
+        };
+        let shown = shown(route, &observed.links);
+        links.push(holds(format!("in the kernel{word}: {shown}, {whose}")));
+    }
+    let prefix = IpNet::from(server);
+    links.extend(next_pass(prefix, &plan));
+    links
+}
+
+/// What the next pass would do about it.
+fn next_pass(prefix: IpNet, plan: &Plan) -> impl Iterator<Item = Link> {
+    let changes = plan.changes.iter();
+    let changes = changes.filter(move |change| change.prefix() == prefix);
+    changes.map(|change| fails(format!("the next pass will {change}")))
+}
+
+fn since(since: Option<&Timestamp>, now: Timestamp) -> String {
+    since.map_or_else(String::new, |since| format!(", for {}", age(*since, now)))
 }
 
 fn of_list(
@@ -250,8 +339,7 @@ fn kernel(
         match mark(route).filter(|mark| plan.ours.contains(mark)) {
             Some(mark) => {
                 ours = true;
-                let since = observed.record.present.get(&mark);
-                let since = since.map_or_else(String::new, |since| format!(", for {}", age(*since, now)));
+                let since = since(observed.record.present.get(&mark), now);
                 links.push(holds(format!("in the kernel: {shown}, ours{since}")));
             }
             None if route.kind == RouteKind::Local => links.push(holds(format!(
@@ -265,29 +353,34 @@ fn kernel(
     if links.is_empty() {
         links.push(fails("the kernel's local table has no route for it"));
     }
-    let changes = plan
-        .changes
-        .iter()
-        .filter(|change| change.prefix() == prefix);
-    links.extend(changes.map(|change| fails(format!("the next pass will {change}"))));
+    links.extend(next_pass(prefix, plan));
     if ours && !wanted && plan.changes.is_empty() {
         links.push(fails("it stays as it is until metadata can be read"));
     }
     links
 }
 
-/// A route as `ip route show table local` has it.
+/// A route as `ip route show` has it.
 fn shown(route: &Route, links: &[Interface]) -> String {
     let kind = match route.kind {
-        RouteKind::Local => "local".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
+        RouteKind::Local => "local ".to_owned(),
+        RouteKind::Unicast => String::new(),
+        other => format!("{other:?} ").to_lowercase(),
     };
+    let via = route
+        .via
+        .map_or_else(String::new, |via| format!(" via {via}"));
     let link = links
         .iter()
         .find(|link| Some(link.index) == route.interface);
     let device = link.map_or_else(String::new, |link| format!(" dev {}", link.name));
+    let metric = match route.priority {
+        0 => String::new(),
+        _ if route.kind == RouteKind::Local => String::new(),
+        metric => format!(" metric {metric}"),
+    };
     format!(
-        "{kind} {}{device} proto {}",
+        "{kind}{}{via}{device} proto {}{metric}",
         text(route.destination),
         route.protocol
     )
@@ -402,7 +495,7 @@ mod tests {
             ("nonsense", "neither an IP address nor a range"),
             ("127.0.0.1", "is refused: it overlaps 127.0.0.0/8"),
             (
-                "169.254.169.254",
+                "169.254.0.0/16",
                 "is refused: it contains the metadata server",
             ),
             ("10.128.0.2", "own address of network interface 0"),
@@ -439,6 +532,81 @@ mod tests {
         }
     }
 
+    /// What is said of the metadata server, each link with its word, but for the first.
+    fn told_of_server(asked: &str, settings: &Settings, observed: &Observed) -> Vec<String> {
+        let now = Timestamp::from_second(300).unwrap();
+        let links = explain(asked, &document(), settings, observed, now);
+        let word = |link: &Link| if link.holds { "ok" } else { "FAIL" };
+        let line = |link: Link| format!("{} {}", word(&link), link.text);
+        links.into_iter().skip(1).map(line).collect()
+    }
+
+    /// A machine whose primary interface is up and has a default route.
+    fn with_a_way_out() -> Observed {
+        let mut observed = observed();
+        observed.links[0].up = true;
+        let (anywhere, gateway) = ("0.0.0.0/0".parse().unwrap(), "10.128.0.1".parse().ok());
+        observed.main = vec![Route::unicast(anywhere, 2, gateway, 16)];
+        observed
+    }
+
+    #[test]
+    fn the_way_to_the_metadata_server_is_told() {
+        let settings = Settings::default();
+        let mut observed = with_a_way_out();
+        assert_eq!(
+            told_of_server("169.254.169.254", &settings, &observed),
+            [
+                "ok Daemons.network_daemon is true",
+                "ok a route of its own is wanted: 169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1",
+                "FAIL the next pass will reach the metadata server 169.254.169.254 by eth0",
+            ]
+        );
+        let route = Route {
+            destination: "169.254.169.254/32".parse().unwrap(),
+            protocol: 66,
+            priority: 1,
+            ..observed.main[0]
+        };
+        let other = Route {
+            protocol: 16,
+            priority: 100,
+            ..route
+        };
+        observed.main.extend([other, route]);
+        let marks = mark(&route).into_iter();
+        observed.record.present = marks.map(|mark| (mark, Timestamp::UNIX_EPOCH)).collect();
+        assert_eq!(
+            told_of_server("169.254.169.254/32", &settings, &observed)[2..],
+            [
+                "ok in the kernel: 169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1, ours, for 5 min",
+                "ok in the kernel, behind that: 169.254.169.254 via 10.128.0.1 dev eth0 proto 16 metric 100, \
+                 somebody else's",
+            ]
+        );
+    }
+
+    #[test]
+    fn why_the_metadata_server_has_no_route_of_its_own_is_told() {
+        let mut observed = with_a_way_out();
+        assert_eq!(
+            told_of_server("fd20:ce::254", &Settings::default(), &observed)[1..],
+            ["ok no route of its own is needed: network interface 0 has no dhcpv6Refresh"]
+        );
+        observed.main.clear();
+        let mut off = Settings::default();
+        off.address_manager.disable = Some(true);
+        let told = told_of_server("169.254.169.254", &off, &observed);
+        assert!(
+            told[1].starts_with("FAIL addressManager.disable is true"),
+            "{told:?}"
+        );
+        assert_eq!(
+            told[2],
+            "FAIL no route of its own is possible: network interface 0 has no default route of this family"
+        );
+    }
+
     #[test]
     fn the_switch_that_is_off_is_named() {
         let off = |change: fn(&mut Settings)| {
@@ -454,6 +622,10 @@ mod tests {
             (
                 off(|settings| settings.daemons.ip_forwarding_daemon = false),
                 "Daemons.ip_forwarding_daemon is false",
+            ),
+            (
+                off(|settings| settings.address_manager.disable = Some(true)),
+                "addressManager.disable is true",
             ),
             (
                 off(|settings| settings.ip_forwarding.ip_aliases = false),

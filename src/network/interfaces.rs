@@ -19,6 +19,15 @@ pub fn find(links: &[Link], mac: MacAddress) -> Option<&Link> {
         .map(|(_, link)| link)
 }
 
+/// The bond, the bridge or the like that a link is a port of, and which has the addresses in its place. A VRF is none: its
+/// ports keep theirs.
+#[must_use]
+pub fn controller<'a>(links: &'a [Link], port: &Link) -> Option<&'a Link> {
+    let index = port.controller?;
+    let controller = links.iter().find(|link| link.index == index)?;
+    (controller.kind.as_deref() != Some("vrf")).then_some(controller)
+}
+
 /// How well a link fits, the best first; `None` when it does not.
 fn rank(link: &Link, mac: MacAddress) -> Option<(Sort, Match)> {
     let address = if link.permanent_mac == Some(mac) {

@@ -9,24 +9,83 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use thiserror::Error;
 
 use super::interfaces;
 use super::observe::Observed;
 use super::plan::{Action, Change, Reason, interface};
 use super::record::{Mark, mark};
 use super::routes::{METADATA_SERVERS, is_metadata_server};
+use super::status::Presence;
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
-use crate::system::netlink::{Link, MAIN_TABLE, Route, RouteKind};
+use crate::system::netlink::{Link, MAIN_TABLE, MacAddress, Route, RouteKind};
 
 /// The rank of our routes: before whatever a network service makes, and behind what has no metric.
 const PRIORITY: u32 = 1;
+
+/// Why there is no route of ours to the metadata server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unneeded {
+    /// The configuration says so.
+    #[error("NetworkInterfaces.setup is false")]
+    SwitchedOff,
+    /// Nothing competes with the primary interface.
+    #[error("metadata has one network interface")]
+    OneInterface,
+    /// The server is asked for over IPv6 only where metadata has `dhcpv6Refresh`.
+    #[error("network interface 0 has no dhcpv6Refresh")]
+    WithoutIpv6,
+    /// The primary interface is not there, or not to be told from its MAC address.
+    #[error("network interface 0 is not there")]
+    Absent,
+    /// The primary interface is down.
+    #[error("network interface 0 is down")]
+    Down,
+    /// The machine is the metadata server.
+    #[error("the machine has this address itself")]
+    Itself,
+    /// There is no way out that could be followed.
+    #[error("network interface 0 has no default route of this family")]
+    NoDefaultRoute,
+}
 
 /// Whether a route of table main has to do with the way to the metadata server.
 #[must_use]
 pub fn concerns(route: &Route) -> bool {
     let destination = route.destination;
     route.table == MAIN_TABLE && (destination.prefix_len() == 0 || is_metadata_server(destination))
+}
+
+/// The addresses of the metadata server, each with the route that there should be, or why not.
+pub fn wanted(
+    nics: &[NetworkInterface],
+    settings: &Settings,
+    observed: &Observed,
+) -> impl Iterator<Item = (IpAddr, Result<Route, Unneeded>)> {
+    METADATA_SERVERS
+        .into_iter()
+        .map(|server| (server, route(server, nics, settings, observed)))
+}
+
+/// How it stands with a route that is wanted.
+#[must_use]
+pub fn presence(wanted: &Route, observed: &Observed) -> Presence {
+    let mut presence = Presence::Missing;
+    for route in observed.main.iter().filter(|route| is_rival(route, wanted)) {
+        if route.priority < PRIORITY || !is_same(wanted, route) {
+            return Presence::Foreign(route.protocol);
+        }
+        presence = Presence::Present;
+    }
+    presence
+}
+
+/// Whether a route counts before ours, or in its place.
+fn is_rival(route: &Route, ours: &Route) -> bool {
+    route.destination == ours.destination
+        && route.priority <= PRIORITY
+        && route.type_of_service == 0
 }
 
 /// Our routes to the metadata server as they are.
@@ -36,6 +95,7 @@ pub(super) fn ours(observed: &Observed, protocol: u8) -> impl Iterator<Item = (M
             && route.kind == RouteKind::Unicast
             && route.type_of_service == 0
             && route.priority == PRIORITY
+            && !route.shared
             && (route.protocol == protocol || observed.record.has(route))
     };
     let routes = observed.main.iter().filter(has_our_shape);
@@ -50,47 +110,37 @@ pub(super) fn changes(
     settings: &Settings,
     observed: &Observed,
 ) -> Vec<Change> {
-    let protocol = settings.ip_forwarding.ethernet_proto_id;
-    let mut wanted = Vec::new();
-    if settings.network_interfaces.setup
-        && let [primary, _, ..] = nics
-    {
-        let Ok(mac) = primary.mac.parse() else {
-            return Vec::new();
-        };
-        if let Some(link) = interfaces::find(&observed.links, mac).filter(|link| link.up) {
-            let servers = METADATA_SERVERS.into_iter();
-            wanted = servers
-                .filter(|server| server.is_ipv4() || primary.dhcpv6_refresh.is_some())
-                .filter_map(|server| route(server, link, protocol, observed))
-                .collect();
-        }
+    let is_unreadable = |nic: &NetworkInterface| nic.mac.parse::<MacAddress>().is_err();
+    if settings.network_interfaces.setup && nics.len() > 1 && is_unreadable(&nics[0]) {
+        return Vec::new();
     }
+    let mut missing: Vec<Route> = wanted(nics, settings, observed)
+        .filter_map(|(_, route)| route.ok())
+        .collect();
     let mut changes = Vec::new();
     let change = |action, route: Route| Change {
         action,
         interface: interface(route.interface.unwrap_or_default(), &observed.links),
         route,
     };
-    for (_, route) in ours(observed, protocol) {
-        if let Some(at) = wanted.iter().position(|wanted| is_same(wanted, route)) {
-            wanted.swap_remove(at);
+    for (_, route) in ours(observed, settings.ip_forwarding.ethernet_proto_id) {
+        if let Some(at) = missing.iter().position(|wanted| is_same(wanted, route)) {
+            missing.swap_remove(at);
         } else {
             changes.push(change(Action::Remove(Reason::MetadataServer), *route));
         }
     }
     // Where somebody else has a route of this rank, that one stays.
     let goes = |route: &Route| changes.iter().any(|change| change.route == *route);
-    wanted.retain(|wanted| {
-        let mut rivals = observed.main.iter().filter(|route| {
-            route.destination == wanted.destination
-                && route.priority == PRIORITY
-                && route.type_of_service == 0
-        });
+    missing.retain(|wanted| {
+        let mut rivals = observed
+            .main
+            .iter()
+            .filter(|route| is_rival(route, wanted) && route.priority == PRIORITY);
         rivals.all(goes)
     });
     changes.extend(
-        wanted
+        missing
             .into_iter()
             .map(|route| change(Action::ReachMetadataServer, route)),
     );
@@ -109,29 +159,55 @@ fn is_same(one: &Route, other: &Route) -> bool {
     essence(one) == essence(other)
 }
 
-/// The route that is wanted; `None` where the primary interface has no default route of this family, or the machine is
-/// the metadata server itself.
-fn route(server: IpAddr, primary: &Link, protocol: u8, observed: &Observed) -> Option<Route> {
+/// The route that is wanted to an address of the metadata server, or why there is none.
+fn route(
+    server: IpAddr,
+    nics: &[NetworkInterface],
+    settings: &Settings,
+    observed: &Observed,
+) -> Result<Route, Unneeded> {
+    if !settings.network_interfaces.setup {
+        return Err(Unneeded::SwitchedOff);
+    }
+    let [primary, _, ..] = nics else {
+        return Err(Unneeded::OneInterface);
+    };
+    if server.is_ipv6() && primary.dhcpv6_refresh.is_none() {
+        return Err(Unneeded::WithoutIpv6);
+    }
+    let mac = primary.mac.parse().map_err(|_| Unneeded::Absent)?;
+    let link = interfaces::find(&observed.links, mac).ok_or(Unneeded::Absent)?;
+    if !link.up {
+        return Err(Unneeded::Down);
+    }
     let destination = IpNet::from(server);
     let is_own =
         |route: &Route| route.kind == RouteKind::Local && route.destination.contains(&server);
     if observed.routes.iter().any(is_own) {
-        return None;
+        return Err(Unneeded::Itself);
     }
-    let default = observed
-        .main
-        .iter()
-        .filter(|route| {
-            route.destination.prefix_len() == 0
-                && route.destination.addr().is_ipv4() == server.is_ipv4()
-                && route.interface == Some(primary.index)
-                && route.kind == RouteKind::Unicast
-                && route.type_of_service == 0
-                && route.gateway == route.via.is_some()
-        })
-        .min_by_key(|route| route.priority)?;
-    Some(Route {
+    let default = default_route(server, link, observed).ok_or(Unneeded::NoDefaultRoute)?;
+    let protocol = settings.ip_forwarding.ethernet_proto_id;
+    Ok(Route {
         priority: PRIORITY,
-        ..Route::unicast(destination, primary.index, default.via, protocol)
+        ..Route::unicast(destination, link.index, default.via, protocol)
     })
 }
+
+/// The default route of the primary interface, of the server's family. One way of several (ECMP) is as good, if it goes by
+/// that interface.
+fn default_route<'a>(server: IpAddr, primary: &Link, observed: &'a Observed) -> Option<&'a Route> {
+    let is_default = |route: &&Route| {
+        route.destination.prefix_len() == 0
+            && route.destination.addr().is_ipv4() == server.is_ipv4()
+            && route.interface == Some(primary.index)
+            && route.kind == RouteKind::Unicast
+            && route.type_of_service == 0
+            && route.gateway == route.via.is_some()
+    };
+    let defaults = observed.main.iter().filter(is_default);
+    defaults.min_by_key(|route| route.priority)
+}
+
+#[cfg(test)]
+mod tests;

@@ -380,6 +380,7 @@ pub(super) fn has_our_shape(route: &Route) -> bool {
         && route.kind == RouteKind::Local
         && route.type_of_service == 0
         && !route.gateway
+        && !route.shared
         && (route.scope == RouteScope::Host || matches!(route.destination, IpNet::V6(_)))
 }
 

@@ -1,18 +1,20 @@
 //! What the network is like, interface by interface and route by route, for people and for programs. Pure.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::interfaces;
+use super::metadata_route::{self, Unneeded};
 use super::observe::Observed;
 use super::plan::{Plan, is_enabled};
-use super::record::Mark;
+use super::record::{Mark, mark};
 use super::routes::{Origin, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
-use crate::system::netlink::{Address, MacAddress};
+use crate::system::netlink::{Address, Link, MacAddress, Route};
 
 /// What has become of an address that metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Presence {
     Present,
     /// It is not.
     Missing,
-    /// The machine answers to it by somebody else's route, which has this protocol id.
+    /// Somebody else's route, which has this protocol id, does it.
     Foreign(u8),
 }
 
@@ -53,6 +55,51 @@ pub struct Nic {
     pub addresses: Vec<IpNet>,
     /// The routes that it should have.
     pub routes: Vec<Wanted>,
+}
+
+/// One address of the metadata server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The address.
+    pub address: IpAddr,
+    /// Our route to it, or why there shall be none.
+    pub route: Result<Way, Unneeded>,
+}
+
+/// A route to the metadata server that there shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The name of the primary interface.
+    pub interface: String,
+    /// The gateway, where there is one.
+    pub via: Option<IpAddr>,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Since when it is there; `None` when no pass has seen it.
+    pub since: Option<Timestamp>,
+}
+
+/// How it stands with the way to the metadata server.
+#[must_use]
+pub fn servers(nics: &[NetworkInterface], settings: &Settings, observed: &Observed) -> Vec<Server> {
+    let way = |route: Route| {
+        let link = |link: &&Link| Some(link.index) == route.interface;
+        let link = observed.links.iter().find(link);
+        let presence = metadata_route::presence(&route, observed);
+        let here = mark(&route).filter(|_| presence == Presence::Present);
+        Way {
+            interface: link.map_or_else(String::new, |link| link.name.clone()),
+            via: route.via,
+            presence,
+            since: here.and_then(|mark| observed.record.present.get(&mark).copied()),
+        }
+    };
+    metadata_route::wanted(nics, settings, observed)
+        .map(|(address, route)| Server {
+            address,
+            route: route.map(way),
+        })
+        .collect()
 }
 
 /// Puts metadata, the machine and the plan side by side.

@@ -15,6 +15,7 @@ pub mod hostname;
 pub mod local_users;
 pub mod locks;
 pub mod log;
+pub mod memory;
 pub mod mounts;
 pub mod namespaces;
 pub mod netlink;

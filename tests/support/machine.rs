@@ -4,8 +4,10 @@
 //! The root directory is made once, by mmdebstrap (a minute), and kept below `target/`; each machine writes to a layer in
 //! memory above it. Debian packages: mmdebstrap, systemd-container. Needs root.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -31,11 +33,11 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps";
 
 /// What packages switch on at boot and the tests switch on themselves, each its own.
 const QUIET: &str = "systemctl --quiet --root=\"$1\" disable NetworkManager.service \
-                     NetworkManager-wait-online.service networking.service";
+                     NetworkManager-wait-online.service networking.service networkd-dispatcher.service";
 
 /// Programs that manage a network, in the machine's root from the beginning.
-const TOOLS: &str =
-    "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping";
+const TOOLS: &str = "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,\
+                     networkd-dispatcher";
 
 /// A machine that is switched on.
 pub(crate) struct Machine {
@@ -156,7 +158,7 @@ pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], dead
     print!("{told}");
 }
 
-/// The pristine root directory, made where it is missing.
+/// The pristine root directory, made where it is missing: its name says what it was made from.
 pub(crate) fn root_directory() -> PathBuf {
     let target = Path::new(PROGRAM)
         .ancestors()
@@ -166,7 +168,9 @@ pub(crate) fn root_directory() -> PathBuf {
     fs::create_dir_all(&target).unwrap();
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = target.join(format!("{SUITE}-{}-network", PACKAGES.replace(',', "-")));
+    let mut recipe = DefaultHasher::new();
+    (PACKAGES, TOOLS, QUIET).hash(&mut recipe);
+    let root = target.join(format!("{SUITE}-{:016x}", recipe.finish()));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);

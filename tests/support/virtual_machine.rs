@@ -177,11 +177,14 @@ impl Hardware {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A network card with so many pairs of queues, beside eth0: eth1 and so on. It is connected to nothing.
-    pub(crate) fn network_card(&mut self, queues: usize) {
+    /// A network card with so many pairs of queues, beside eth0: eth1 and so on. It is connected to nothing but an interface
+    /// beside the virtual machine, whose name is returned.
+    pub(crate) fn network_card(&mut self, queues: usize) -> String {
         self.cards += 1;
         let name = format!("card{}", self.cards);
-        let words = format!("ip tuntap add {name} mode tap multi_queue");
+        // A device for several queues refuses to be one for a single queue.
+        let many = if queues > 1 { " multi_queue" } else { "" };
+        let words = format!("ip tuntap add {name} mode tap{many}");
         run(words.split(' '));
         run(["ip", "link", "set", &name, "up"]);
         self.argument(
@@ -193,11 +196,13 @@ impl Hardware {
         self.argument(
             "-device",
             format!(
-                "virtio-net-pci,netdev={name},mac=42:01:0a:80:01:{:02x},mq=on,vectors={}",
+                "virtio-net-pci,netdev={name},mac=42:01:0a:80:01:{:02x},mq={},vectors={}",
                 self.cards,
+                if queues > 1 { "on" } else { "off" },
                 2 * queues + 2
             ),
         );
+        name
     }
 
     /// A local SSD on NVMe, of 375 GB of nothing.
@@ -361,7 +366,9 @@ impl VirtualMachine {
 
     fn line_of_monitor(&mut self) -> Value {
         let mut line = String::new();
-        self.monitor.read_line(&mut line).unwrap();
+        if let Err(error) = self.monitor.read_line(&mut line) {
+            panic!("QEMU is gone ({error}):\n{}", Self::console());
+        }
         serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", Self::console()))
     }

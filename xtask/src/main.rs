@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `cargo xtask install` and `cargo xtask package`.
+//! The project's own tasks: `cargo xtask test`, `install`, `package`, `bench` and `workloads`.
 //!
 //! Nothing in here is part of the program. What the tasks need of the machine is looked up when they run, so that a fresh
 //! clone needs the Rust toolchain and nothing else.
@@ -9,6 +9,7 @@
     reason = "a developer's tool and not the program: it runs cargo, writes files and talks to a person"
 )]
 
+mod bench;
 mod commands;
 mod deny;
 mod install;
@@ -18,6 +19,7 @@ mod package;
 mod packages;
 mod test;
 mod tools;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +40,12 @@ enum Task {
     Test(test::Options),
     /// Build the release and lay it out under DIR/usr, with the legacy names, man pages and completions
     Install(install::Options),
+    /// Measure speed and size beside the predecessors, and write docs/benchmarks.md
+    Bench(bench::Options),
+    /// Count the instructions of fixed pieces of work, and compare them with those recorded
+    Workloads(workloads::Options),
+    #[command(hide = true)]
+    BenchInside(bench::InsideOptions),
     /// Build the release as .deb and as .rpm
     Package(package::Options),
 }
@@ -46,6 +54,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options),
+        Task::Workloads(options) => workloads::run(&options),
+        Task::BenchInside(options) => bench::run_inside(&options).map(|()| ExitCode::SUCCESS),
         Task::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

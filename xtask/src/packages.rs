@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 21] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -115,6 +115,11 @@ const NEEDS: [Need; 20] = [
         package: "e2fsprogs",
         probe: Probe::Program("mkfs.ext4"),
         reason: "makes the disk of that virtual machine, once",
+    },
+    Need {
+        package: "valgrind",
+        probe: Probe::Program("valgrind"),
+        reason: "counts the instructions of fixed pieces of work",
     },
     Need {
         package: "mandoc",

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::commands::{self, cargo};
 use crate::libtest::{self, Tally};
-use crate::{deny, packages};
+use crate::{deny, packages, workloads};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ struct Step {
 }
 
 /// Every step, in the order in which they run: what fails fastest comes first.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "packages",
         about: "what the tests need of the machine is there, or is installed",
@@ -73,6 +73,11 @@ const STEPS: [Step; 7] = [
         name: "build",
         about: "the program as its users get it",
         run: || one(&["build", "--release", "--package", "gce-guest"]),
+    },
+    Step {
+        name: "workloads",
+        about: "fixed pieces of work take no more instructions than recorded",
+        run: workloads::check,
     },
     Step {
         name: "test",

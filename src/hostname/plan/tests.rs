@@ -40,6 +40,7 @@ fn machine() -> Observed {
         kernel: "old".into(),
         file: Some(b"# a comment\n\nold\n".to_vec()),
         hosts: Some(b"127.0.0.1 localhost\n".to_vec()),
+        ..Observed::default()
     }
 }
 

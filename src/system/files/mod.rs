@@ -26,7 +26,7 @@ use rustix::io::Errno;
 pub use attributes::{Attributes, FileMode, add_to_mode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
-pub use space::{Space, behind_links, owner_and_mode, space};
+pub use space::{Space, behind_links, is_mount_point, link_target, owner_and_mode, space};
 pub use stamp::Stamp;
 
 /// Between the dot and the random part of every temporary name, so that leftovers of a killed process are recognised.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, StatVfsMountFlags};
+use rustix::fs::{self, AtFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 /// How much room a file system has.
@@ -66,5 +66,25 @@ pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
                 directory.display()
             ),
         )),
+    }
+}
+
+/// Where a path leads, when it is a symbolic link.
+#[must_use]
+pub fn link_target(path: &Path) -> Option<PathBuf> {
+    path.read_link().ok()
+}
+
+/// Whether a path is where something is mounted, as single files are in containers: such a file cannot be replaced by
+/// another one. Older kernels do not tell (Linux 5.8).
+///
+/// # Errors
+/// Those of statx(2) but `ENOENT`.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    match fs::statx(fs::CWD, path, flags, StatxFlags::empty()) {
+        Ok(status) => Ok(status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOENT | Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

@@ -36,7 +36,7 @@ pub enum Event {
     AddressGone(Address),
     /// A route is there.
     Route {
-        /// The route.
+        /// The route; its first way, where it has several.
         route: Route,
         /// Whether it took the place of another one.
         replaces: bool,
@@ -126,11 +126,18 @@ fn event(header: &Header, payload: &[u8]) -> Result<Option<Event>, NetlinkError>
         libc::RTM_DELLINK => Some(Event::LinkGone(Link::parse(payload)?)),
         libc::RTM_NEWADDR => Address::parse(payload)?.map(Event::Address),
         libc::RTM_DELADDR => Address::parse(payload)?.map(Event::AddressGone),
-        libc::RTM_NEWROUTE => Route::parse(payload)?.map(|route| Event::Route {
+        libc::RTM_NEWROUTE => route(payload)?.map(|route| Event::Route {
             route,
             replaces: header.flags & NLM_F_REPLACE != 0,
         }),
-        libc::RTM_DELROUTE => Route::parse(payload)?.map(Event::RouteGone),
+        libc::RTM_DELROUTE => route(payload)?.map(Event::RouteGone),
         _ => None,
     })
+}
+
+/// The route that a notification is about; of one with several ways, the first.
+fn route(payload: &[u8]) -> Result<Option<Route>, NetlinkError> {
+    let mut routes = Vec::new();
+    Route::parse(payload, &mut routes)?;
+    Ok(routes.into_iter().next())
 }

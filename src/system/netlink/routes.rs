@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_ip};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, parse_ip};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage,
 };
@@ -41,12 +41,14 @@ pub struct Route {
     pub priority: u32,
     /// The destination.
     pub destination: IpNet,
-    /// The index of the one interface that it goes through; `None` for none or several.
+    /// The index of the interface that it goes through; `None` for none.
     pub interface: Option<u32>,
     /// Whether it goes through another machine.
     pub gateway: bool,
     /// The address of that machine, where there is one of the destination's own family.
     pub via: Option<IpAddr>,
+    /// Whether this is one of several ways of one route (ECMP). Such a route is listed once for each of its ways.
+    pub shared: bool,
 }
 
 impl Route {
@@ -67,6 +69,7 @@ impl Route {
             interface: Some(interface),
             gateway: false,
             via: None,
+            shared: false,
         }
     }
 
@@ -140,15 +143,17 @@ impl Route {
         message
     }
 
-    /// Reads an `RTM_NEWROUTE` or `RTM_DELROUTE` message; `None` for other families than IP.
-    pub(super) fn parse(payload: &[u8]) -> Result<Option<Self>, NetlinkError> {
+    /// Reads an `RTM_NEWROUTE` or `RTM_DELROUTE` message, and adds what it is about to `routes`: nothing for other families
+    /// than IP, and one for each way of a route that has several.
+    pub(super) fn parse(payload: &[u8], routes: &mut Vec<Self>) -> Result<(), NetlinkError> {
         let header = RouteHeader::parse(payload).map_err(NetlinkError::malformed)?;
         let anywhere = match header.address_family {
             AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-            _ => return Ok(None),
+            _ => return Ok(()),
         };
         let mut address = anywhere;
+        let mut ways = None;
         let mut route = Self {
             table: header.table.into(),
             protocol: header.protocol.into(),
@@ -160,26 +165,65 @@ impl Route {
             interface: None,
             gateway: false,
             via: None,
+            shared: false,
         };
         for attribute in NlasIterator::new(&payload[HEADER_LENGTH..]) {
             let attribute = attribute.map_err(NetlinkError::malformed)?;
-            let value = attribute.value();
             match attribute.kind() {
-                libc::RTA_DST => address = parse_ip(value).map_err(NetlinkError::malformed)?,
-                libc::RTA_OIF => route.interface = Some(number(value)?),
-                libc::RTA_PRIORITY => route.priority = number(value)?,
-                libc::RTA_TABLE => route.table = number(value)?,
-                libc::RTA_GATEWAY => {
-                    route.gateway = true;
-                    route.via = Some(parse_ip(value).map_err(NetlinkError::malformed)?);
+                libc::RTA_DST => {
+                    address = parse_ip(attribute.value()).map_err(NetlinkError::malformed)?;
                 }
-                libc::RTA_VIA => route.gateway = true,
-                _ => {}
+                libc::RTA_MULTIPATH => ways = Some(attribute),
+                _ => route.take(&attribute)?,
             }
         }
         route.destination = IpNet::new(address, header.destination_prefix_length)
             .map_err(NetlinkError::malformed)?;
-        Ok(Some(route))
+        if let Some(ways) = ways {
+            return route.each_way(ways.value(), routes);
+        }
+        routes.push(route);
+        Ok(())
+    }
+
+    /// Reads an attribute that a route and each of several ways may have.
+    fn take(&mut self, attribute: &NlaBuffer<&[u8]>) -> Result<(), NetlinkError> {
+        let value = attribute.value();
+        match attribute.kind() {
+            libc::RTA_OIF => self.interface = Some(number(value)?),
+            libc::RTA_PRIORITY => self.priority = number(value)?,
+            libc::RTA_TABLE => self.table = number(value)?,
+            libc::RTA_GATEWAY => {
+                self.gateway = true;
+                self.via = Some(parse_ip(value).map_err(NetlinkError::malformed)?);
+            }
+            libc::RTA_VIA => self.gateway = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads the ways of a route that has several: each a `struct rtnexthop` (its length, flags and weight, and the index of
+    /// the interface) with attributes behind it.
+    fn each_way(self, mut ways: &[u8], routes: &mut Vec<Self>) -> Result<(), NetlinkError> {
+        const HEADER: usize = 8;
+        while ways.len() >= HEADER {
+            let length = usize::from(u16::from_ne_bytes([ways[0], ways[1]]));
+            let way = ways.get(..length).filter(|_| length >= HEADER);
+            let way =
+                way.ok_or_else(|| NetlinkError::malformed("a way of a route is cut short"))?;
+            let mut route = Self {
+                interface: Some(number(&way[4..HEADER])?),
+                shared: true,
+                ..self
+            };
+            for attribute in NlasIterator::new(&way[HEADER..]) {
+                route.take(&attribute.map_err(NetlinkError::malformed)?)?;
+            }
+            routes.push(route);
+            ways = ways.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 
@@ -208,16 +252,16 @@ impl Socket {
                 Err(error) if error.errno() == Some(Errno::NOENT) => continue,
                 result => result?,
             };
+            let mut listed = Vec::with_capacity(answers.len());
             for answer in answers {
-                if answer.kind != libc::RTM_NEWROUTE {
-                    continue;
+                if answer.kind == libc::RTM_NEWROUTE {
+                    Route::parse(&answer.payload, &mut listed)?;
                 }
-                // An older kernel lists every table; one without IPv6 answers for the other family.
-                routes.extend(Route::parse(&answer.payload)?.filter(|route| {
-                    route.table == table
-                        && super::addresses::family(route.destination.addr()) == family
-                }));
             }
+            // An older kernel lists every table; one without IPv6 answers for the other family.
+            routes.extend(listed.into_iter().filter(|route| {
+                route.table == table && super::addresses::family(route.destination.addr()) == family
+            }));
         }
         Ok(routes)
     }

@@ -114,7 +114,8 @@ pub fn wanted(
         } else if is_plain(&link.name) {
             taken.insert(link.index, position);
             let managed = position != 0 || options.manage_primary_nic;
-            nics.push(nic(position, interface, link, mac, managed, &mut problems));
+            let nic = nic(position, interface, link, mac, managed, &mut problems);
+            nics.push(leave_port(nic, links, link, &mut problems));
         } else {
             problems.push(Problem::Name(shortened(&link.name)));
         }
@@ -149,6 +150,23 @@ fn nic(
         mtu: usable_mtu(interface.mtu, &link.name, problems),
         managed,
         vlans: Vec::new(),
+    }
+}
+
+/// Leaves a port of a bond, a bridge or the like alone: what is on top of it has the addresses.
+fn leave_port(nic: Nic, links: &[Link], link: &Link, problems: &mut Vec<Problem>) -> Nic {
+    let controller = match interfaces::controller(links, link) {
+        Some(controller) if nic.managed || nic.ipv6 => controller,
+        _ => return nic,
+    };
+    problems.push(Problem::Port {
+        name: nic.name.clone(),
+        controller: controller.name.clone(),
+    });
+    Nic {
+        managed: false,
+        ipv6: false,
+        ..nic
     }
 }
 

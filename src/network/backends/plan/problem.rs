@@ -28,6 +28,14 @@ pub enum Problem {
         /// The interface.
         name: String,
     },
+    /// An interface that is a part of another one, which has the addresses.
+    #[error("The interface {name} is a port of {controller}: it is left to whoever made that.")]
+    Port {
+        /// The interface.
+        name: String,
+        /// The bond, the bridge or the like.
+        controller: String,
+    },
     /// A name that would mean something else in a file.
     #[error(
         "The interface {0:?} is not set up: its name cannot be written into a file of configuration. Rename it."

@@ -507,6 +507,49 @@ fn which_interfaces_are_set_up() {
 }
 
 #[test]
+fn a_port_of_a_bond_or_a_bridge_is_left_to_whoever_made_that() {
+    let second = NetworkInterface {
+        dhcpv6_refresh: Some("1".into()),
+        ..interface(3)
+    };
+    let document = document(vec![interface(2), second]);
+    for (kind, is_left) in [
+        ("bridge", true),
+        ("bond", true),
+        ("openvswitch", true),
+        // Its ports have addresses of their own.
+        ("vrf", false),
+    ] {
+        let port = Link {
+            controller: Some(9),
+            ..link(3, "eth1")
+        };
+        let controller = Link {
+            kind: Some(kind.into()),
+            device: None,
+            ..link(9, "top0")
+        };
+        let links = [link(2, "eth0"), port, controller];
+        let (nics, problems) = wanted(&document, &Settings::default(), &links).unwrap();
+        let about: Vec<(&str, bool, bool)> = nics
+            .iter()
+            .map(|nic| (nic.name.as_str(), nic.managed, nic.ipv6))
+            .collect();
+        assert_eq!(about[0], ("eth0", false, false));
+        assert_eq!(about[1], ("eth1", !is_left, !is_left), "{kind}");
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        if is_left {
+            assert_eq!(
+                told,
+                ["The interface eth1 is a port of top0: it is left to whoever made that."]
+            );
+        } else {
+            assert_eq!(told, [""; 0]);
+        }
+    }
+}
+
+#[test]
 fn whoever_switches_interfaces_off_has_nothing_touched() {
     let usual = document(vec![interface(2), interface(3)]);
     let is_left_alone = |document: &Document, change: &dyn Fn(&mut Settings)| {
