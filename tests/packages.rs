@@ -327,3 +327,272 @@ fn a_purge_leaves_an_image_as_it_was() {
         assert!(left.is_empty(), "{left:?}");
     });
 }
+
+/// Whether a path may change when the package comes: it is the package's or its predecessor's, it says what is enabled, or it
+/// is the agent's own state.
+fn may_change(machine: &Machine, path: &str) -> bool {
+    const OWN: [&str; 3] = [
+        "/etc/systemd/system/",
+        "/var/lib/systemd/",
+        "/var/lib/gce-guest",
+    ];
+    let owner = machine.text(["sh", "-c", &format!("dpkg-query --search '{path}'")]);
+    let directory = Path::new(Machine::ROOT)
+        .join(path.trim_start_matches('/'))
+        .is_dir();
+    directory
+        || OWN.iter().any(|own| path.starts_with(own))
+        || ["gce-guest:", "google-guest-agent:"].iter().any(|name| owner.starts_with(name))
+        // Of the predecessor, and gone with it.
+        || path.starts_with("/usr/share/doc/google-guest-agent")
+        || path.starts_with("/usr/lib/systemd/system-preset/90-google-guest-agent")
+        || path.starts_with("/usr/share/lintian")
+}
+
+/// Puts Debian's agent onto the machine, with host keys and a setting of the owner's.
+fn prepare_predecessor(root: &Path, vm: &support::vm::Vm) {
+    let here = root.to_str().unwrap();
+    run([
+        "dpkg",
+        "--root",
+        here,
+        "--install",
+        predecessor().to_str().unwrap(),
+    ]);
+    fs::create_dir_all(root.join("etc/ssh")).unwrap();
+    let key = format!("{here}/etc/ssh/ssh_host_ed25519_key");
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", &key]);
+    let configuration = root.join("etc/default/instance_configs.cfg");
+    let text = fs::read_to_string(&configuration).unwrap();
+    fs::write(
+        &configuration,
+        format!("{text}\n[MetadataScripts]\nrun_dir = /var/tmp\n"),
+    )
+    .unwrap();
+    fs::copy(package("deb"), root.join("root/gce-guest.deb")).unwrap();
+    vm.set_keys(&[entry("alice")]);
+    vm.set(
+        "instance/attributes/startup-script",
+        "echo begins >> /var/startup\nuntil [ -e /var/go ]; do sleep 0.1; done\necho ends >> /var/startup",
+    );
+    vm.set(
+        "instance/attributes/shutdown-script",
+        "echo ran >> /var/shutdown",
+    );
+}
+
+fn succeeds(machine: &Machine, words: &[&str]) -> String {
+    let output = machine.attempt([&["env", "DEBIAN_FRONTEND=noninteractive"][..], words].concat());
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{words:?}: {said}");
+    said
+}
+
+#[test]
+fn debians_agent_is_replaced_without_a_change_to_what_it_made() {
+    build_packages();
+    fetch_predecessor();
+    on_bare_machine(
+        "debians_agent_is_replaced_without_a_change_to_what_it_made",
+        prepare_predecessor,
+        |machine| {
+            let home = "/home/alice/.ssh/authorized_keys";
+            poll_until(
+                Duration::from_secs(90),
+                "the predecessor has made alice",
+                || {
+                    Machine::contents(home).contains(KEY)
+                        && Machine::contents("/var/lib/google/google_users").contains("alice")
+                        && Machine::contents("/var/startup") == "begins\n"
+                },
+            );
+            let (root, before) = (Path::new(Machine::ROOT), census(Path::new(Machine::ROOT)));
+            let install = [&apt("install")[..], &["/root/gce-guest.deb"]].concat();
+            succeeds(&machine, &install);
+            let changed = differences(&before, &census(root));
+            assert!(changed.contains("/usr/bin/gce-guest"));
+            let foreign: Vec<&String> = changed
+                .iter()
+                .filter(|path| !may_change(&machine, path))
+                .collect();
+            assert!(foreign.is_empty(), "{foreign:?}");
+            look_at_the_takeover(&machine);
+            // What Debian's package left of itself goes without harm to ours.
+            succeeds(
+                &machine,
+                &[&apt("purge")[..], &["google-guest-agent"]].concat(),
+            );
+            for unit in [
+                "google-startup-scripts.service",
+                "google-shutdown-scripts.service",
+            ] {
+                assert_eq!(machine.text(["systemctl", "is-enabled", unit]), "enabled");
+            }
+            come_and_go(&machine);
+            assert!(
+                Machine::contents(home).contains(KEY),
+                "nobody is locked out"
+            );
+            assert_eq!(
+                Machine::contents("/var/shutdown"),
+                "",
+                "no shutdown script for a package"
+            );
+            assert_eq!(
+                Machine::contents("/var/startup"),
+                "begins\n",
+                "it goes on, once"
+            );
+            fs::write(root.join("var/go"), "").unwrap();
+            poll_until(PATIENCE, "the script ends as it would have", || {
+                Machine::contents("/var/startup") == "begins\nends\n"
+            });
+        },
+    );
+}
+
+/// The predecessor is gone, and there is nothing to change.
+fn look_at_the_takeover(machine: &Machine) {
+    let status = machine.text([
+        "dpkg-query",
+        "--show",
+        "--showformat=${Status}",
+        "google-guest-agent",
+    ]);
+    assert_eq!(status, "deinstall ok config-files");
+    let plan = machine.attempt(["gce-guest", "plan", "--json", "--only", "accounts"]);
+    let said = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert_eq!(plan.status.code(), Some(0), "nothing is to do: {said}");
+    assert!(said.contains("\"pending\": 0"), "{said}");
+}
+
+/// An upgrade, a removal, and an installation after that.
+fn come_and_go(machine: &Machine) {
+    fs::copy(later_package(), "/run/root/root/later.deb").unwrap();
+    succeeds(
+        machine,
+        &[&apt("install")[..], &["/root/later.deb"]].concat(),
+    );
+    succeeds(machine, &[&apt("remove")[..], &["gce-guest"]].concat());
+    assert!(!Path::new("/run/root/usr/bin/gce-guest").exists());
+    succeeds(
+        machine,
+        &[&apt("install")[..], &["/root/later.deb"]].concat(),
+    );
+    succeeds(machine, &[&apt("purge")[..], &["gce-guest"]].concat());
+}
+
+/// A package with the name and the ways of a predecessor for Enterprise Linux: a unit that bears the name of one of ours, a
+/// changed file of configuration, and a script that switches its unit off when it goes.
+const OLD_SPECIFICATION: &str = "\
+Name: google-guest-agent
+Epoch: 1
+Version: 20240314.00
+Release: 1
+Summary: x
+License: x
+BuildArch: noarch
+%description
+x
+%install
+mkdir -p %{buildroot}/usr/lib/systemd/system %{buildroot}/etc/sysctl.d %{buildroot}/usr/bin
+printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' > %{buildroot}/usr/lib/systemd/system/google-startup-scripts.service
+cp %{buildroot}/usr/lib/systemd/system/google-startup-scripts.service %{buildroot}/usr/lib/systemd/system/google-shutdown-scripts.service
+echo old > %{buildroot}/etc/sysctl.d/60-gce-network-security.conf
+echo old > %{buildroot}/usr/bin/google_guest_agent
+%files
+/usr/lib/systemd/system/google-startup-scripts.service
+/usr/lib/systemd/system/google-shutdown-scripts.service
+%config(noreplace) /etc/sysctl.d/60-gce-network-security.conf
+/usr/bin/google_guest_agent
+%post
+systemctl enable google-startup-scripts.service google-shutdown-scripts.service
+%preun
+if [ $1 -eq 0 ]; then systemctl disable google-startup-scripts.service google-shutdown-scripts.service; fi
+";
+
+/// Builds that package.
+fn old_rpm() -> String {
+    fs::create_dir("/run/old").unwrap();
+    fs::write("/run/old/old.spec", OLD_SPECIFICATION).unwrap();
+    run([
+        "rpmbuild",
+        "-bb",
+        "--quiet",
+        "--define",
+        "_topdir /run/old",
+        "--define",
+        "_rpmdir /run/old/out",
+        "/run/old/old.spec",
+    ]);
+    "/run/old/out/noarch/google-guest-agent-20240314.00-1.noarch.rpm".to_owned()
+}
+
+#[test]
+fn the_rpm_takes_the_predecessors_place_and_goes_again() {
+    build_packages();
+    on_root(
+        "the_rpm_takes_the_predecessors_place_and_goes_again",
+        |root| {
+            let here = root.to_str().unwrap();
+            // What the root directory has is not in the database of rpm.
+            let rpm = |words: &[&str]| {
+                let words = [&["rpm", "--root", here, "--nodeps"][..], words].concat();
+                let output = attempt(words.iter().copied());
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success(), "{words:?}: {said}");
+                assert!(!said.contains("failed"), "{words:?}: {said}");
+            };
+            rpm(&["--install", &old_rpm()]);
+            let enabled = root.join("etc/systemd/system/multi-user.target.wants");
+            // The owner changed a setting, and wants no startup scripts.
+            let setting = root.join("etc/sysctl.d/60-gce-network-security.conf");
+            fs::write(&setting, "mine").unwrap();
+            in_root(
+                root,
+                &["systemctl", "disable", "google-startup-scripts.service"],
+            );
+            let census_before = census(root);
+            rpm(&["--upgrade", package("rpm").to_str().unwrap()]);
+            for name in LEGACY {
+                let link = root.join("usr/bin").join(name);
+                assert_eq!(fs::read_link(link).unwrap(), Path::new("gce-guest"));
+            }
+            assert_eq!(
+                text_of(["rpm", "--root", here, "-qa", "--qf", "%{NAME}\n"]).trim(),
+                "gce-guest"
+            );
+            assert_eq!(fs::read_to_string(&setting).unwrap(), "mine");
+            assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
+            assert!(!enabled.join("google-startup-scripts.service").is_symlink());
+            assert_eq!(
+                text_of(["rpm", "--root", here, "-V", "--nodeps", "gce-guest"])
+                    .trim()
+                    .lines()
+                    .count(),
+                1
+            );
+            assert!(!root.join("var/lib/rpm-state/gce-guest").exists());
+            rpm(&["--upgrade", "--force", package("rpm").to_str().unwrap()]);
+            assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
+            assert!(
+                !enabled.join("google-startup-scripts.service").is_symlink(),
+                "still off"
+            );
+            rpm(&["--erase", "gce-guest"]);
+            assert!(!enabled.join("google-shutdown-scripts.service").exists());
+            let left: Vec<String> = differences(&census_before, &census(root))
+                .into_iter()
+                .filter(|path| {
+                    contents(&format!("{here}{path}")) != "" && root.join(&path[1..]).is_file()
+                })
+                .filter(|path| !path.starts_with("/var/lib/rpm"))
+                .collect();
+            assert_eq!(left, ["/etc/sysctl.d/60-gce-network-security.conf.rpmsave"]);
+        },
+    );
+}

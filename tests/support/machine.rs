@@ -260,6 +260,9 @@ pub(crate) fn install(root: &Path) {
 }
 
 impl Machine {
+    /// Where its root directory is, seen from the test.
+    pub(crate) const ROOT: &str = ROOT;
+
     /// Switches the machine on, again after a [`Machine::power_off`].
     pub(crate) fn boot(vm: Vm) -> Self {
         Self::boot_with(vm, &[])

@@ -15,6 +15,7 @@ mod deny;
 mod install;
 mod layout;
 mod libtest;
+mod oldest;
 mod package;
 mod packages;
 mod test;

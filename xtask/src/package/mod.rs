@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use self::licences::Crate;
 use crate::commands;
 use crate::layout::{self, Format, Layout};
+use crate::test::Verdict;
 
 /// What follows the version in a package's: raised when only the packaging changes.
 const REVISION: &str = "1";
@@ -192,6 +193,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         reproducible::check(options, &paths)?;
     }
     Ok(())
+}
+
+/// Builds the packages as a step of the checks. That two builds are the same is not tried there: a release takes minutes.
+///
+/// # Errors
+/// Those of [`run`], and errors that lintian finds.
+pub(crate) fn check() -> Result<Verdict> {
+    let options = Options {
+        only: Vec::new(),
+        binary: None,
+        architecture: Architecture::native(),
+        out: PathBuf::from("target/packages"),
+        list: false,
+        check_reproducible: false,
+    };
+    let paths = build(&options)?;
+    for path in &paths {
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            require("lintian", "lintian")?;
+            let lintian = ["--fail-on", "error", "--allow-root"];
+            commands::succeed(Command::new("lintian").args(lintian).arg(path))?;
+        }
+    }
+    Ok(Verdict::passed(format!("{} packages", paths.len())))
 }
 
 /// Builds the packages and returns where they are.
