@@ -254,6 +254,11 @@ fn apt(verb: &str) -> Vec<&str> {
     ]
 }
 
+const SCRIPTS: [&str; 2] = [
+    "google-startup-scripts.service",
+    "google-shutdown-scripts.service",
+];
+
 const LEGACY: [&str; 10] = [
     "google_accounts_daemon",
     "google_clock_skew_daemon",
@@ -303,10 +308,7 @@ fn a_purge_leaves_an_image_as_it_was() {
         let wrong: Vec<&str> = verified.lines().filter(|line| !missing(line)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         let enabled = root.join("etc/systemd/system/multi-user.target.wants");
-        for unit in [
-            "google-startup-scripts.service",
-            "google-shutdown-scripts.service",
-        ] {
+        for unit in SCRIPTS {
             assert!(enabled.join(unit).is_symlink(), "{unit}");
         }
         // An image without a metadata server: nobody asked it, and no state says so.
@@ -345,6 +347,7 @@ fn may_change(machine: &Machine, path: &str) -> bool {
         || ["gce-guest:", "google-guest-agent:"].iter().any(|name| owner.starts_with(name))
         // Of the predecessor, and gone with it.
         || path.starts_with("/usr/share/doc/google-guest-agent")
+        || path.starts_with("/usr/lib/systemd/system/google-")
         || path.starts_with("/usr/lib/systemd/system-preset/90-google-guest-agent")
         || path.starts_with("/usr/share/lintian")
 }
@@ -426,10 +429,7 @@ fn debians_agent_is_replaced_without_a_change_to_what_it_made() {
                 &machine,
                 &[&apt("purge")[..], &["google-guest-agent"]].concat(),
             );
-            for unit in [
-                "google-startup-scripts.service",
-                "google-shutdown-scripts.service",
-            ] {
+            for unit in SCRIPTS {
                 assert_eq!(machine.text(["systemctl", "is-enabled", unit]), "enabled");
             }
             come_and_go(&machine);
@@ -470,20 +470,21 @@ fn look_at_the_takeover(machine: &Machine) {
     assert!(said.contains("\"pending\": 0"), "{said}");
 }
 
-/// An upgrade, a removal, and an installation after that.
+/// An upgrade, a removal, an installation after that, and the way back to the predecessor.
 fn come_and_go(machine: &Machine) {
     fs::copy(later_package(), "/run/root/root/later.deb").unwrap();
-    succeeds(
-        machine,
-        &[&apt("install")[..], &["/root/later.deb"]].concat(),
-    );
+    fs::copy(predecessor(), "/run/root/root/predecessor.deb").unwrap();
+    let install = |file| succeeds(machine, &[&apt("install")[..], &[file]].concat());
+    install("/root/later.deb");
     succeeds(machine, &[&apt("remove")[..], &["gce-guest"]].concat());
     assert!(!Path::new("/run/root/usr/bin/gce-guest").exists());
-    succeeds(
-        machine,
-        &[&apt("install")[..], &["/root/later.deb"]].concat(),
-    );
+    install("/root/later.deb");
+    install("/root/predecessor.deb");
     succeeds(machine, &[&apt("purge")[..], &["gce-guest"]].concat());
+    assert!(!Path::new("/run/root/var/lib/gce-guest").exists());
+    for unit in SCRIPTS.into_iter().chain(["google-guest-agent.service"]) {
+        assert_eq!(machine.text(["systemctl", "is-enabled", unit]), "enabled");
+    }
 }
 
 /// A package with the name and the ways of a predecessor for Enterprise Linux: a unit that bears the name of one of ours, a
@@ -569,13 +570,10 @@ fn the_rpm_takes_the_predecessors_place_and_goes_again() {
             assert_eq!(fs::read_to_string(&setting).unwrap(), "mine");
             assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
             assert!(!enabled.join("google-startup-scripts.service").is_symlink());
-            assert_eq!(
-                text_of(["rpm", "--root", here, "-V", "--nodeps", "gce-guest"])
-                    .trim()
-                    .lines()
-                    .count(),
-                1
-            );
+            // All is as packed but for the owner's setting.
+            let verified = attempt(["rpm", "--root", here, "-V", "--nodeps", "gce-guest"]);
+            let changed = String::from_utf8_lossy(&verified.stdout).into_owned();
+            assert_eq!(changed.lines().count(), 1, "{changed}");
             assert!(!root.join("var/lib/rpm-state/gce-guest").exists());
             rpm(&["--upgrade", "--force", package("rpm").to_str().unwrap()]);
             assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
