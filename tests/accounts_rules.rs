@@ -80,7 +80,8 @@ fn a_group_of_the_same_name_is_used_only_when_it_means_nothing() {
     );
 }
 
-/// Builds a source for nsswitch.conf that answers as /run/directory says: `late`, `again`, or it knows the user `dora`.
+/// Builds a source for nsswitch.conf that answers as /run/directory says: `late`, `again`, not at all while it says `hang`,
+/// or it knows the user `dora`.
 fn install_directory() {
     let source = r#"
         #include <errno.h>
@@ -88,10 +89,14 @@ fn install_directory() {
         #include <pwd.h>
         #include <stdio.h>
         #include <string.h>
+        #include <unistd.h>
         enum nss_status _nss_stub_getpwnam_r(const char *name, struct passwd *pw, char *buf, size_t len, int *errnop) {
             char state[16] = "";
-            FILE *file = fopen("/run/directory", "r");
-            if (file) { if (!fgets(state, sizeof state, file)) state[0] = 0; fclose(file); }
+            do {
+                if (state[0]) usleep(20000);
+                FILE *file = fopen("/run/directory", "r");
+                if (file) { if (!fgets(state, sizeof state, file)) state[0] = 0; fclose(file); }
+            } while (!strncmp(state, "hang", 4));
             if (!strncmp(state, "late", 4)) { *errnop = ECONNREFUSED; return NSS_STATUS_UNAVAIL; }
             if (!strncmp(state, "again", 5)) { *errnop = EAGAIN; return NSS_STATUS_TRYAGAIN; }
             if (strcmp(name, "dora")) { *errnop = ENOENT; return NSS_STATUS_NOTFOUND; }
@@ -170,6 +175,125 @@ fn no_clashing_account_is_made_while_the_directory_is_late() {
             );
             assert!(has_key("dora") && has_key("newcomer"));
             assert!(text_of(["getent", "group", "google-sudoers"]).contains("dora"));
+        },
+    );
+}
+
+#[test]
+fn a_directory_that_hangs_costs_only_the_users_that_need_it() {
+    in_sandbox(
+        "a_directory_that_hangs_costs_only_the_users_that_need_it",
+        || {
+            install_directory();
+            run(["useradd", "-m", "local"]);
+            std::fs::write("/run/directory", "hang").unwrap();
+            let vm = Vm::new();
+            let mut agent = vm.agent();
+            // More than a few, so that those who would hang are many.
+            let unknown: Vec<String> = (0..20).map(|number| format!("new-{number}")).collect();
+            let mut lines = vec![entry("another"), entry("dora"), entry("local")];
+            lines.extend(unknown.iter().map(|name| entry(name)));
+            vm.set_keys(&lines);
+            vm.settled(&agent);
+            assert!(has_key("local"), "{}", agent.said());
+            assert!(sudoers().contains(&"local".to_owned()));
+            let told = "User dora: the name service could not be asked: it does not answer";
+            assert!(agent.said().contains(told), "{}", agent.said());
+            let threads = || {
+                let count = format!("ls /proc/{}/task | wc -l", agent.id());
+                text_of(["sh", "-c", &count]).parse::<usize>().unwrap()
+            };
+            let before = threads();
+            // Neither waited for again each time, nor told again; and what needs no directory goes on.
+            for round in 0..5 {
+                vm.set_keys(&lines[round % 2..]);
+                vm.settled(&agent);
+            }
+            lines.retain(|line| !line.starts_with("local:"));
+            vm.set_keys(&lines);
+            vm.settled(&agent);
+            assert!(!has_key("local"), "what is to go goes all the same");
+            assert!(!sudoers().contains(&"local".to_owned()));
+            assert_eq!(agent.said().matches(told).count(), 1, "{}", agent.said());
+            assert!(threads() <= before + 1, "{before}, then {}", threads());
+            let passwd = contents("/etc/passwd");
+            assert!(!passwd.contains("dora") && !passwd.contains("new-"));
+            // People are told as well, and are not kept waiting.
+            let listed = text_of([PROGRAM, "accounts", "list"]);
+            assert!(listed.contains("it does not answer"), "{listed}");
+            agent.signal("TERM");
+            assert!(agent.wait(PATIENCE).success());
+
+            let agent = vm.agent();
+            vm.settled(&agent);
+            std::fs::write("/run/directory", "up").unwrap();
+            poll_until(Duration::from_secs(90), "the directory answers", || {
+                has_key("dora") && unknown.iter().all(|name| has_key(name))
+            });
+            assert!(!contents("/etc/passwd").contains("dora"));
+        },
+    );
+}
+
+#[test]
+fn keys_come_although_the_right_to_sudo_cannot_be_given() {
+    in_sandbox(
+        "keys_come_although_the_right_to_sudo_cannot_be_given",
+        || {
+            run(["useradd", "-m", "alice"]);
+            replace_program("gpasswd", "echo no >&2; exit 1");
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&[entry("alice")]);
+            vm.settled(&agent);
+            assert!(has_key("alice"), "{}", agent.said());
+            assert!(
+                agent.said().contains("User alice: gpasswd"),
+                "{}",
+                agent.said()
+            );
+            run(["rm", "/usr/local/sbin/gpasswd"]);
+            poll_until(Duration::from_secs(90), "sudo follows", || {
+                sudoers().contains(&"alice".to_owned())
+            });
+        },
+    );
+}
+
+#[test]
+fn a_missing_home_is_made_only_where_nobody_but_root_decides() {
+    in_sandbox(
+        "a_missing_home_is_made_only_where_nobody_but_root_decides",
+        || {
+            run(["useradd", "-m", "-d", "/srv/mallory", "mallory"]);
+            // Where mallory could lead root: to any directory, for an account below his own.
+            run(["useradd", "-M", "-d", "/srv/mallory/sub/victim", "victim"]);
+            run(["ln", "-s", "/etc", "/srv/mallory/sub"]);
+            // A link of root's is as good as a directory.
+            run([
+                "sh",
+                "-c",
+                "mkdir /var/homes && ln -s ../var/homes /srv/homes",
+            ]);
+            run(["useradd", "-M", "-d", "/srv/homes/erin", "erin"]);
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&["victim", "erin"].map(entry));
+            vm.settled(&agent);
+            assert!(!std::path::Path::new("/etc/victim").exists());
+            let told = "/srv/mallory is not root's alone, so no home is made there";
+            assert!(agent.said().contains(told), "{}", agent.said());
+            assert!(contents("/var/homes/erin/.ssh/authorized_keys").contains(KEY));
+            assert_eq!(
+                text_of([
+                    "stat",
+                    "-c",
+                    "%U %a",
+                    "/var/homes/erin",
+                    "/var/homes/erin/.ssh"
+                ]),
+                "erin 755\nerin 700"
+            );
         },
     );
 }
@@ -950,17 +1074,32 @@ fn a_new_key_file_has_the_context_of_the_policy_and_a_replaced_one_keeps_its_own
         ]);
         replace_program(
             "matchpathcon",
-            "[ \"$1 $2\" = '-n /root/.ssh/authorized_keys' ] && echo system_u:object_r:ssh_home_t:s0",
+            "echo asked >> /tmp/asked
+             for path; do case $path in
+                 */authorized_keys) printf '%s\\tsystem_u:object_r:ssh_home_t:s0\\n' \"$path\" ;;
+                 */.ssh) printf '%s\\tsystem_u:object_r:ssh_dir_t:s0\\n' \"$path\" ;;
+                 *) printf '%s\\t<<none>>\\n' \"$path\" ;;
+             esac; done",
         );
         run(["rm", "-rf", "/root/.ssh"]);
-        let context = || {
-            let read =
-                "import os; print(os.getxattr('/root/.ssh/authorized_keys', 'security.selinux'))";
-            text_of(["/usr/bin/python3", "-c", read])
+        let context_of = |path: &str| {
+            let read = format!("import os; print(os.getxattr('{path}', 'security.selinux'))");
+            text_of(["/usr/bin/python3", "-c", &read])
         };
+        let context = || context_of("/root/.ssh/authorized_keys");
+        let asked = || contents("/tmp/asked").lines().count();
         let vm = Vm::new();
         let agent = vm.agent();
-        vm.set_keys(&[entry("root")]);
+        // The policy is asked once for all.
+        let mut lines: Vec<String> = (0..6)
+            .map(|number| entry(&format!("new-{number}")))
+            .collect();
+        vm.set_keys(&lines);
+        vm.settled(&agent);
+        assert!((0..6).all(|number| has_key(&format!("new-{number}"))));
+        assert_eq!(asked(), 1);
+        lines.push(entry("root"));
+        vm.set_keys(&lines);
         vm.settled(&agent);
         assert!(
             contents("/root/.ssh/authorized_keys").contains(KEY),
@@ -968,11 +1107,18 @@ fn a_new_key_file_has_the_context_of_the_policy_and_a_replaced_one_keeps_its_own
             agent.said()
         );
         assert_eq!(context(), "b'system_u:object_r:ssh_home_t:s0\\x00'");
+        assert_eq!(
+            context_of("/root/.ssh"),
+            "b'system_u:object_r:ssh_dir_t:s0\\x00'"
+        );
+        assert_eq!(asked(), 2);
         let relabel = "import os; os.setxattr('/root/.ssh/authorized_keys', 'security.selinux', b'site_u:object_r:own_t:s0\\x00')";
         run(["/usr/bin/python3", "-c", relabel]);
-        vm.set_keys(&[entry("root"), format!("root:{KEY} second")]);
+        lines.push(format!("root:{KEY} second"));
+        vm.set_keys(&lines);
         vm.settled(&agent);
         assert!(contents("/root/.ssh/authorized_keys").contains("second"));
+        assert_eq!(asked(), 2, "a file that is replaced keeps its own");
         assert_eq!(context(), "b'site_u:object_r:own_t:s0\\x00'");
     });
 }

@@ -324,3 +324,42 @@ fn what_the_owner_keeps_is_left_alone() {
         assert!(!Path::new("/etc/ssh/oslogin_trustedca.pub").exists());
     });
 }
+
+#[test]
+fn files_that_cannot_be_read_bring_no_key_back_and_lock_nobody_out() {
+    let debian = foreign::debian();
+    in_sandbox(
+        "files_that_cannot_be_read_bring_no_key_back_and_lock_nobody_out",
+        || {
+            let (vm, _sshd) = set_up(&debian);
+            let agent = vm.agent();
+            let carol = || contents("/home/carol/.ssh/authorized_keys").contains(KEY);
+            vm.set_keys(&[entry("carol")]);
+            poll_until(PATIENCE, "carol has a key", carol);
+            vm.set("instance/attributes/enable-oslogin", "true");
+            poll_until(PATIENCE, "OS Login takes over", || !carol());
+            // Larger than any such file: it is there, and nothing can be said about it.
+            let break_it = "cp /etc/pam.d/su /tmp/su; truncate -s 2M /etc/pam.d/su";
+            let told = "OS Login cannot be looked at";
+            shell(break_it);
+            vm.settled(&agent);
+            assert!(agent.said().contains(told), "{}", agent.said());
+            assert!(!carol(), "what was known before goes on");
+            drop(agent);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            assert!(agent.said().contains(told), "{}", agent.said());
+            assert!(!carol(), "nobody knows who decides, so nothing changes");
+            shell("cp /tmp/su /etc/pam.d/su");
+            vm.set("instance/attributes/enable-oslogin", "false");
+            poll_until(PATIENCE, "carol is back", carol);
+
+            shell(break_it);
+            drop(agent);
+            let agent = vm.agent();
+            vm.settled(&agent);
+            assert!(agent.said().contains(told), "{}", agent.said());
+            assert!(carol(), "and nobody loses a key by it");
+        },
+    );
+}

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::create::Creations;
-use super::home::Homes;
 use super::ledger::{self, Ledger, Record};
-use super::plan::{MachineChange, Plan, UserChange, UserPlan};
+use super::plan::{self, MachineChange, Plan, UserChange, UserPlan};
+use super::sources::Sources;
 use super::wording::Step;
 use super::{commands, observe, sudoers};
 use crate::config::settings;
 use crate::system::files::{self, Attributes};
 use crate::system::processes::{self, Invocation};
-use crate::system::users;
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub struct Outcome<'a> {
 
 /// Carries out a plan. A failing change costs its user; the ledger says afterwards what is true.
 #[must_use]
-pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -> Outcome<'a> {
+pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, sources: &Sources) -> Outcome<'a> {
     let mut outcome = Outcome::default();
     for change in &plan.machine {
         match change_machine(*change, settings) {
@@ -47,7 +46,8 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
         postponed.extend(intentions(plan).map(|(name, _)| name));
         ledger = Arc::clone(&plan.ledger);
     }
-    let mut creations = Creations::new(plan, settings, &postponed);
+    look_up_labels(plan, sources);
+    let mut creations = Creations::new(plan, settings, &postponed, &sources.names);
     for user in &plan.users {
         if postponed.contains(&user.name) {
             continue;
@@ -61,11 +61,17 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, homes: &Homes) -
             }
             continue;
         }
-        match change_user(user, settings, homes, &mut creations, &mut outcome.changes) {
+        match change_user(
+            user,
+            settings,
+            sources,
+            &mut creations,
+            &mut outcome.changes,
+        ) {
             Ok(()) => settle(&mut ledger, user),
             Err(error) => {
                 // A failed creation that left no account is nothing to remember.
-                if matches!(users::user(&user.name), Ok(None)) {
+                if matches!(sources.names.user(&user.name), Ok(None)) {
                     Arc::make_mut(&mut ledger).creating.remove(&user.name);
                 }
                 outcome.failures.push((user.name.clone(), error));
@@ -129,6 +135,23 @@ fn intentions(plan: &Plan) -> impl Iterator<Item = (String, Record)> {
     })
 }
 
+/// Has the SELinux contexts of all that will be made looked up at once. Where a new user's home will be is guessed: a wrong
+/// guess costs another look-up.
+fn look_up_labels(plan: &Plan, sources: &Sources) {
+    let guess = |name: &str| plan::Account {
+        uid: 0,
+        gid: 0,
+        home: Path::new("/home").join(name),
+        shell: "/bin/bash".into(),
+    };
+    let mut users = Vec::new();
+    for user in plan.users.iter().filter(|user| user.makes_keys_file) {
+        let account = user.account.clone().unwrap_or_else(|| guess(&user.name));
+        users.push((user.name.as_str(), account));
+    }
+    sources.homes.look_up_labels(&users);
+}
+
 fn change_machine(change: MachineChange, settings: &settings::Accounts) -> anyhow::Result<()> {
     match change {
         MachineChange::CreateSudoersGroup => {
@@ -155,65 +178,66 @@ fn write_sudoers_rule(contents: &str) -> anyhow::Result<()> {
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// Makes one user's changes. What is given is given in order, up to the first failure. What is taken away is taken as far
-/// as possible: keys that cannot be removed must not save the right to sudo.
+/// Makes one user's changes, as many as possible: keys are not held up by the right to sudo, nor is one saved by the other
+/// when both are to go. Only without an account, or with half a home, there is nothing to go on with.
 fn change_user<'a>(
     user: &'a UserPlan,
     settings: &settings::Accounts,
-    homes: &Homes,
+    sources: &Sources,
     creations: &mut Creations<'_>,
     done: &mut Vec<Step<'a>>,
 ) -> anyhow::Result<()> {
-    if user.record.is_some() {
-        return make_changes(user, &user.changes, settings, homes, creations, done);
-    }
     let mut result = Ok(());
-    for change in user.changes.chunks(1) {
-        result = result.and(make_changes(user, change, settings, homes, creations, done));
+    for change in &user.changes {
+        let made = make_change(user, change, settings, sources, creations);
+        let is_basis = matches!(change, UserChange::Create(_) | UserChange::Complete);
+        match made {
+            Ok(true) => done.push(Step::User(user, change)),
+            Ok(false) => {}
+            Err(error) if is_basis && user.record.is_some() => return Err(error),
+            failed => result = result.and(failed.map(drop)),
+        }
     }
     result
 }
 
-/// Makes changes in order and stops at the first that fails; what was done before it is told all the same.
-fn make_changes<'a>(
-    user: &'a UserPlan,
-    changes: &'a [UserChange],
+/// Makes one change; whether there was anything to it.
+fn make_change(
+    user: &UserPlan,
+    change: &UserChange,
     settings: &settings::Accounts,
-    homes: &Homes,
+    sources: &Sources,
     creations: &mut Creations<'_>,
-    done: &mut Vec<Step<'a>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let name = &user.name;
-    for change in changes {
-        match change {
-            UserChange::Create(creation) => creations.create(name, creation)?,
-            UserChange::Complete => creations.complete(name, &account(name)?)?,
-            UserChange::GiveSudo => {
-                processes::run_successfully(&commands::give_sudo(settings, name))?;
+    let run = |command: &Invocation| processes::run_successfully(command).map(drop);
+    match change {
+        UserChange::Create(creation) => creations.create(name, creation)?,
+        UserChange::Complete => creations.complete(name, &account(name, sources)?)?,
+        UserChange::GiveSudo => run(&commands::give_sudo(settings, name))?,
+        UserChange::TakeSudo => run(&commands::take_sudo(settings, name))?,
+        UserChange::SetKeys { keys } => {
+            let known = user.account.clone().or_else(|| creations.account(name));
+            let account = known.map_or_else(|| account(name, sources), Ok)?;
+            if account.never_logs_in() {
+                return Ok(false);
             }
-            UserChange::TakeSudo => {
-                processes::run_successfully(&commands::take_sudo(settings, name))?;
+            if user.makes_keys_file {
+                // Known by now, but where the home of a new user is not where it was guessed.
+                let asked = [(name.as_str(), account.clone())];
+                sources.homes.look_up_labels(&asked);
             }
-            UserChange::SetKeys { keys } => {
-                let known = user.account.clone().or_else(|| creations.account(name));
-                let account = known.map_or_else(|| account(name), Ok)?;
-                if account.never_logs_in() {
-                    continue;
-                }
-                homes.write(name, &account, keys)?;
-            }
-            UserChange::RemoveKeysFile => homes.remove(name, &account(name)?)?,
-            UserChange::Delete => {
-                processes::run_successfully(&commands::delete(settings, name))?;
-            }
+            sources.homes.write(name, &account, keys)?;
         }
-        done.push(Step::User(user, change));
+        UserChange::RemoveKeysFile => sources.homes.remove(name, &account(name, sources)?)?,
+        UserChange::Delete => run(&commands::delete(settings, name))?,
     }
-    Ok(())
+    Ok(true)
 }
 
-fn account(name: &str) -> anyhow::Result<super::plan::Account> {
-    match users::user(name).with_context(|| format!("look up user {name}"))? {
+fn account(name: &str, sources: &Sources) -> anyhow::Result<plan::Account> {
+    let found = sources.names.user(name);
+    match found.with_context(|| format!("look up user {name}"))? {
         Some(user) => Ok(observe::account(&user)),
         None => bail!("the account does not exist although the commands that create it succeeded"),
     }

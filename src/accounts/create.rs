@@ -13,6 +13,7 @@ use crate::config::settings;
 use crate::system::accounts_database::{
     Account, AccountsDatabase, CreateError, NewUser, Unsuitable,
 };
+use crate::system::name_service::NameService;
 use crate::system::{processes, time};
 
 /// From how many new users on they are created at once: below, the time of all the useradd together is not worth another way.
@@ -24,6 +25,7 @@ const SHELL: &str = "/bin/bash";
 /// The creations of one plan.
 pub(super) struct Creations<'a> {
     settings: &'a settings::Accounts,
+    names: &'a NameService,
     /// Users whose creation an earlier run began and did not end.
     resumed: &'a BTreeSet<String>,
     /// Those that can be created at once, until that was tried.
@@ -41,6 +43,7 @@ impl<'a> Creations<'a> {
         plan: &'a Plan,
         settings: &'a settings::Accounts,
         postponed: &BTreeSet<String>,
+        names: &'a NameService,
     ) -> Self {
         let resumed = &plan.ledger.creating;
         let default = settings::Accounts::default();
@@ -64,6 +67,7 @@ impl<'a> Creations<'a> {
         }
         Self {
             settings,
+            names,
             resumed,
             together,
             database: None,
@@ -87,13 +91,23 @@ impl<'a> Creations<'a> {
         };
         let users: Vec<NewUser> = together.iter().map(user).collect();
         let day = time::now().as_second().div_euclid(86_400);
-        let resumed = self.resumed;
+        let (resumed, names) = (self.resumed, self.names);
+        // Thousands of free ids are asked for, and looking may have taken all the time that a pass has.
+        names.begin();
         let created = match self.database() {
-            Ok(database) => database.create(&users, resumed, day),
+            Ok(database) => database.create(&users, resumed, day, names),
             Err(unsuitable) => Err(unsuitable.clone().into()),
         };
         match created {
-            Ok(created) => self.made = created.accounts,
+            Ok(created) => {
+                self.made = created.accounts;
+                if let Some((lost, error)) = created.unasked {
+                    self.lost = lost;
+                    self.failure = Some(
+                        anyhow::Error::new(error).context("the name service could not be asked"),
+                    );
+                }
+            }
             Err(CreateError::Unsuitable(reason)) => {
                 info!(target: "google-accounts", "{} users are created one by one: {reason}.", users.len());
             }
@@ -165,7 +179,9 @@ impl<'a> Creations<'a> {
     }
 
     fn database(&mut self) -> &Result<AccountsDatabase, Unsuitable> {
-        self.database.get_or_insert_with(AccountsDatabase::open)
+        let names = self.names;
+        self.database
+            .get_or_insert_with(|| AccountsDatabase::open(names))
     }
 }
 

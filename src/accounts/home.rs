@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::authorized_keys;
+use super::labels::Labels;
 use super::location::{self, KeysFiles, Location};
 use super::plan::{Account, KeysFile};
 use crate::system::credentials::{Credentials, GivenUp, Work};
@@ -34,8 +36,12 @@ pub struct Homes {
     keys_files: KeysFiles,
     /// What sshd said of users, where it depends on them. It is asked again when its answer may be another.
     asked: Mutex<BTreeMap<String, String>>,
+    /// Whether it did not answer in this pass.
+    sshd_is_late: AtomicBool,
     /// When it was asked first, and what its answer comes from.
     basis: Option<(i64, Vec<Stamp>)>,
+    /// The SELinux contexts of what this pass makes: one process for each would take longer than the rest.
+    labels: Labels,
     slow: Mutex<BTreeMap<u32, Slow>>,
 }
 
@@ -58,6 +64,8 @@ impl Homes {
     /// Reads anew where sshd looks for keys; once before each pass. What sshd has said of users counts for a while, as long
     /// as its configuration, the users and the groups are the same files: thousands of calls would take longer than a pass.
     pub fn refresh(&mut self) {
+        self.labels = Labels::default();
+        self.sshd_is_late = AtomicBool::new(false);
         let now = time::now().as_second();
         let root = Root::machine();
         let users = ["/etc/passwd", "/etc/group"].map(PathBuf::from);
@@ -82,10 +90,18 @@ impl Homes {
             return patterns.clone();
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let patterns = asked.entry(name.to_owned());
-        patterns
-            .or_insert_with(|| self.keys_files.patterns(name))
-            .clone()
+        if let Some(patterns) = asked.get(name) {
+            return patterns.clone();
+        }
+        if !self.sshd_is_late.load(Ordering::Relaxed) {
+            if let Some(patterns) = self.keys_files.patterns(name) {
+                asked.insert(name.to_owned(), patterns.clone());
+                return patterns;
+            }
+            // It would be as late for everybody else.
+            self.sshd_is_late.store(true, Ordering::Relaxed);
+        }
+        self.keys_files.written().to_owned()
     }
 
     /// Reads the `authorized_keys` of users, in their order.
@@ -158,6 +174,21 @@ impl Homes {
         keys_file(place, result)
     }
 
+    /// Looks up the SELinux contexts of what these users may be given, all at once.
+    pub fn look_up_labels(&self, users: &[(&str, Account)]) {
+        if users.is_empty() || !selinux::is_on(&Root::machine()) {
+            return;
+        }
+        let mut paths = Vec::new();
+        for (name, account) in users {
+            if let Ok(place) = self.place(name, account) {
+                paths.push(account.home.clone());
+                paths.extend(place.ways());
+            }
+        }
+        self.labels.look_up(paths);
+    }
+
     /// Lets the file hold exactly `keys` of ours. Home and directories are made where they are missing.
     ///
     /// # Errors
@@ -166,17 +197,19 @@ impl Homes {
         let place = self.place(name, account).map_err(io::Error::other)?;
         let file = place.file();
         let missing = account.clone();
+        let label = self.labels.known(&account.home);
         let root = Credentials { uid: 0, gid: 0 };
-        self.act_as(account.uid, root, move |_| make_missing_home(&missing))
-            .map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))?;
-        let attributes =
-            Attributes::mode(0o600).labelled(selinux::default_context(&Root::machine(), &file));
+        self.act_as(account.uid, root, move |_| {
+            make_missing_home(&missing, label.as_deref())
+        })
+        .map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))?;
+        let labels = self.labels.of(&place.ways());
         let keys = keys.to_vec();
         let result = self.act_as(account.uid, owner(account), move |given_up| {
             if keys.is_empty() {
-                place.insisting(|place| place.write(&keys, &attributes, given_up))
+                place.insisting(|place| place.write(&keys, &labels, given_up))
             } else {
-                place.write(&keys, &attributes, given_up)
+                place.write(&keys, &labels, given_up)
             }
         });
         result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
@@ -255,6 +288,16 @@ struct Place {
 }
 
 impl Place {
+    /// The file and the directories on the way from the home to it.
+    fn ways(&self) -> Vec<PathBuf> {
+        let mut path = self.home.clone();
+        let below = |name: &OsString| {
+            path.push(name);
+            path.clone()
+        };
+        self.names.iter().map(below).collect()
+    }
+
     fn file(&self) -> PathBuf {
         self.home.join(self.names.iter().collect::<PathBuf>())
     }
@@ -335,15 +378,17 @@ impl Place {
     fn write(
         &self,
         keys: &[String],
-        attributes: &Attributes,
+        labels: &BTreeMap<PathBuf, Vec<u8>>,
         given_up: &GivenUp,
     ) -> io::Result<()> {
         let (name, directories) = self.split();
         let mut directory = Directory::open(&self.home)?;
         for name in directories {
             let (next, made) = directory.open_or_create_directory(name, 0o700)?;
-            if !made {
-                close_to_others(&next)?;
+            match labels.get(next.path()) {
+                Some(label) if made => next.set_label(label),
+                None if made => {}
+                _ => close_to_others(&next)?,
             }
             directory = next;
         }
@@ -354,7 +399,8 @@ impl Place {
             Some(edited) => {
                 // What nobody waits for any more may be revoked by now.
                 given_up.check()?;
-                directory.replace(name, &edited, attributes)
+                let label = labels.get(&self.file()).cloned();
+                directory.replace(name, &edited, &Attributes::mode(0o600).labelled(label))
             }
             None => Ok(()),
         }
@@ -371,27 +417,33 @@ fn close_to_others(directory: &Directory) -> io::Result<()> {
     }
 }
 
-/// Makes a home that is missing, as directory users have it at their first login; its parent must be root's alone.
-fn make_missing_home(account: &Account) -> io::Result<()> {
+/// Makes a home that is missing, as directory users have it at their first login. Only where nobody but root decides about
+/// the way to it: whoever could put a link there would have root make a directory for somebody wherever it leads.
+fn make_missing_home(account: &Account, label: Option<&[u8]>) -> io::Result<()> {
     let (Some(parent), Some(name)) = (account.home.parent(), account.home.file_name()) else {
         return Ok(());
     };
-    // Whether the owner can use it is found out with the owner's credentials.
-    let Ok(parent) = Directory::open(parent) else {
-        return Ok(());
+    let parent = match Directory::open_roots_own(parent) {
+        Ok(parent) => parent,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Whether a home that is there can be used is found out with the owner's credentials.
+            if matches!(files::owner_and_mode(&account.home), Ok(Some(_))) {
+                return Ok(());
+            }
+            let told = format!("{error}, so no home is made there");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, told));
+        }
+        // That is found out with the owner's credentials as well.
+        Err(_) => return Ok(()),
     };
     if parent.status_of(name)?.is_some() {
         return Ok(());
     }
-    let status = parent.status()?;
-    if status.st_uid != 0 || status.st_mode & 0o022 != 0 {
-        let told = format!(
-            "{} is not root's alone, so no home is made in it",
-            parent.path().display()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, told));
+    parent.create_directory_for(name, 0o755, account.uid, account.gid)?;
+    if let Some(label) = label {
+        parent.open_directory(name)?.set_label(label);
     }
-    parent.create_directory_for(name, 0o755, account.uid, account.gid)
+    Ok(())
 }
 
 /// What went wrong, with the place and what to do.

@@ -5,9 +5,10 @@
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::system::files;
-use crate::system::processes::{self, Invocation};
+use crate::system::processes::{self, Invocation, ProcessError};
 use crate::system::root::Root;
 
 /// What sshd does without a setting, of which the first is where everybody writes.
@@ -15,6 +16,8 @@ const DEFAULT: &str = ".ssh/authorized_keys .ssh/authorized_keys2";
 /// The configuration, and the directory that distributions include from it.
 const CONFIGURATION: &str = "/etc/ssh/sshd_config";
 const INCLUDED: &str = "/etc/ssh/sshd_config.d";
+/// How long sshd may take to say what it would do.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest configuration file that is read, in bytes.
 const SIZE_LIMIT: u64 = 1024 * 1024;
 
@@ -59,31 +62,41 @@ impl KeysFiles {
         if uses("Match") {
             return Self::PerUser(written);
         }
-        Self::Everybody(ask_sshd(&["-T"]).unwrap_or(written))
+        let answer = ask_sshd(&["-T"]).ok().flatten();
+        Self::Everybody(answer.unwrap_or(written))
     }
 
-    /// The patterns for a user. Where they depend on the user sshd is asked, which takes a process.
+    /// The patterns for a user. Where they depend on the user sshd is asked, which takes a process. `None` when it does not
+    /// answer in time: for `Match Group` it asks the name service.
     #[must_use]
-    pub fn patterns(&self, user: &str) -> String {
+    pub fn patterns(&self, user: &str) -> Option<String> {
+        let Self::PerUser(otherwise) = self else {
+            return Some(self.written().to_owned());
+        };
+        let connection = format!("user={user},host=localhost,addr=127.0.0.1");
+        match ask_sshd(&["-T", "-C", &connection]) {
+            Err(ProcessError::TimedOut { .. }) => None,
+            answer => Some(answer.ok().flatten().unwrap_or_else(|| otherwise.clone())),
+        }
+    }
+
+    /// The patterns for whom nothing else is known.
+    #[must_use]
+    pub fn written(&self) -> &str {
         match self {
-            Self::Everybody(patterns) => patterns.clone(),
-            Self::PerUser(otherwise) => {
-                let connection = format!("user={user},host=localhost,addr=127.0.0.1");
-                ask_sshd(&["-T", "-C", &connection]).unwrap_or_else(|| otherwise.clone())
-            }
+            Self::Everybody(patterns) | Self::PerUser(patterns) => patterns,
         }
     }
 }
 
-/// The value of `authorizedkeysfile` that sshd prints; `None` when it is not there or refuses, without host keys say.
-fn ask_sshd(arguments: &[&str]) -> Option<String> {
-    let finished =
-        processes::run_successfully(&Invocation::new("sshd", arguments.iter().copied())).ok()?;
+/// The value of `authorizedkeysfile` that sshd prints. It is not there or refuses, without host keys say.
+fn ask_sshd(arguments: &[&str]) -> Result<Option<String>, ProcessError> {
+    let sshd = Invocation::new("sshd", arguments.iter().copied()).within(DEADLINE);
+    let finished = processes::run_successfully(&sshd)?;
     let text = String::from_utf8_lossy(&finished.stdout).into_owned();
-    let value = lines(&text)
-        .find(|(keyword, _)| keyword.eq_ignore_ascii_case("authorizedkeysfile"))?
-        .1;
-    Some(value.to_owned())
+    let found =
+        lines(&text).find(|(keyword, _)| keyword.eq_ignore_ascii_case("authorizedkeysfile"));
+    Ok(found.map(|(_, value)| value.to_owned()))
 }
 
 /// The files of sshd's configuration, in the order in which they count: what is included comes first in every

@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::apply::Outcome;
-use super::home::Homes;
 use super::keys::DesiredKeys;
 use super::observe::{observe, observe_again};
 use super::plan::{Observed, Plan};
 use super::reading::Changed;
+use super::sources::Sources;
 use super::{ledger, location, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
@@ -86,7 +86,7 @@ impl Memory {
         desired: &DesiredKeys,
         settings: &settings::Accounts,
         instance_id: Option<String>,
-        homes: &Homes,
+        sources: &Sources,
         version: &str,
         now: Timestamp,
     ) -> io::Result<(Observed, Vec<String>)> {
@@ -109,12 +109,12 @@ impl Memory {
                     &established.out_of_line,
                     &established.machine,
                 );
-                let observed = observe_again(names, settings, homes, established.machine);
+                let observed = observe_again(names, settings, sources, established.machine);
                 (observed, Vec::new(), established.looked)
             }
             None => {
                 let (observed, problems) =
-                    observe(desired.users.keys(), settings, instance_id, homes)?;
+                    observe(desired.users.keys(), settings, instance_id, sources)?;
                 (observed, problems, now)
             }
         };
@@ -141,7 +141,9 @@ impl Memory {
         self.changed = Changed::default();
         let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();
         let mut failures = outcome.failures.iter();
-        let is_sound = desired.complete && failures.all(|(name, _)| users.contains(name));
+        let is_sound = desired.complete
+            && observed.sudoers_unknown.is_none()
+            && failures.all(|(name, _)| users.contains(name));
         let failed = outcome.failures.iter().map(|(name, _)| name);
         self.established = pending.filter(|_| is_sound).map(|pending| Established {
             version: pending.version,

@@ -5,14 +5,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::home::Homes;
 use super::ledger::{self, Ledger};
 use super::plan::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
+use super::sources::Sources;
 use super::sudoers;
 use crate::config::settings;
 use crate::system::files::{self, Directory};
 use crate::system::local_users::LocalUsers;
-use crate::system::users::{self, User};
+use crate::system::name_service::NameService;
+use crate::system::users::{Group, User};
 
 /// The largest state file that is read, in bytes.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -33,45 +34,55 @@ pub fn observe<'a>(
     wanted: impl Iterator<Item = &'a String>,
     settings: &settings::Accounts,
     instance_id: Option<String>,
-    homes: &Homes,
+    sources: &Sources,
 ) -> io::Result<(Observed, Vec<String>)> {
     let (ledger, ledger_is_recorded, problems) = read_ledger()?;
     let mut names: BTreeSet<String> = wanted.cloned().collect();
     names.extend(ledger.users.keys().chain(&ledger.creating).cloned());
-    let (sudoers_group, members) = match users::group(sudoers::GROUP) {
-        Ok(group) => (
-            group.is_some(),
-            group.map(|group| group.members).unwrap_or_default(),
-        ),
-        // Without an answer nothing is created; adding a user to the group will say what is wrong.
-        Err(_) => (true, Vec::new()),
-    };
-    let sudoers: BTreeSet<String> = members.into_iter().collect();
-    let users = Users {
-        local: LocalUsers::read_for(names.len()),
-        sudoers: &sudoers,
-        settings,
-        homes,
-    };
-    let users = users.look_up(names);
-    let observed = Observed {
+    let mut observed = Observed {
         instance_id,
-        sudoers_group,
-        sudoers,
         sudoers_rule: read_sudoers_rule()?,
-        groups: settings
-            .groups
-            .iter()
-            .filter(|name| matches!(users::group(name), Ok(Some(_))))
-            .cloned()
-            .collect(),
-        oslogin: false,
-        users,
-        partial: false,
         ledger: Arc::new(ledger),
         ledger_is_recorded,
+        ..Observed::default()
     };
+    match sources.names.group(sudoers::GROUP) {
+        Ok(Some(group)) => {
+            observed.sudoers_group = true;
+            observed.sudoers = group.members.into_iter().collect();
+        }
+        Ok(None) => {}
+        Err(error) => observed.sudoers_unknown = Some(error.to_string()),
+    }
+    let users = Users {
+        local: LocalUsers::read_for(names.len()),
+        sudoers: &observed.sudoers,
+        sudoers_are_known: observed.sudoers_unknown.is_none(),
+        settings,
+        sources,
+    };
+    observed.users = users.look_up(names);
+    observed.look_up_groups(settings, &sources.names);
     Ok((observed, problems))
+}
+
+impl Observed {
+    /// Which of the configured groups exist. They are for new users only.
+    fn look_up_groups(&mut self, settings: &settings::Accounts, names: &NameService) {
+        let is_new = |user: &UserState| matches!(user, UserState::Missing { .. });
+        if !self.users.values().any(is_new) {
+            return;
+        }
+        self.groups.clear();
+        self.groups_unknown = None;
+        for name in &settings.groups {
+            match names.group(name) {
+                Ok(Some(_)) => self.groups.push(name.clone()),
+                Ok(None) => {}
+                Err(error) => self.groups_unknown = Some(error.to_string()),
+            }
+        }
+    }
 }
 
 /// Looks again at some users only, on a machine that is otherwise as `before` (see [`super::memory`]).
@@ -79,21 +90,23 @@ pub fn observe<'a>(
 pub(super) fn observe_again(
     names: BTreeSet<String>,
     settings: &settings::Accounts,
-    homes: &Homes,
+    sources: &Sources,
     before: Observed,
 ) -> Observed {
     let users = Users {
         local: LocalUsers::read_for(names.len()),
         sudoers: &before.sudoers,
+        sudoers_are_known: before.sudoers_unknown.is_none(),
         settings,
-        homes,
+        sources,
     };
-    let users = users.look_up(names);
-    Observed {
-        users,
+    let mut observed = Observed {
+        users: users.look_up(names),
         partial: true,
         ..before
-    }
+    };
+    observed.look_up_groups(settings, &sources.names);
+    observed
 }
 
 /// Reads the ledger's two files: what they say, whether we would write exactly the same, and what is wrong with them.
@@ -137,8 +150,9 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
 struct Users<'a> {
     local: LocalUsers,
     sudoers: &'a BTreeSet<String>,
+    sudoers_are_known: bool,
     settings: &'a settings::Accounts,
-    homes: &'a Homes,
+    sources: &'a Sources,
 }
 
 impl Users<'_> {
@@ -157,7 +171,10 @@ impl Users<'_> {
                 files.push(keys);
             }
         }
-        for (file, found) in files.into_iter().zip(self.homes.read_each(&accounts)) {
+        for (file, found) in files
+            .into_iter()
+            .zip(self.sources.homes.read_each(&accounts))
+        {
             *file = found;
         }
         users
@@ -165,17 +182,26 @@ impl Users<'_> {
 
     /// The state of a user but the keys, which are read of all users together.
     fn state(&self, name: &str) -> UserState {
-        match self.local.user(name) {
+        let names = &self.sources.names;
+        let found = match self.local.get(name) {
+            Some(user) => Ok(Some(user)),
+            None => names.user(name),
+        };
+        match found {
             Ok(Some(user)) => UserState::Present {
                 account: account(&user),
-                in_sudoers: self.sudoers.contains(name),
+                // Where that is not known, the right to sudo is neither given nor forgotten.
+                in_sudoers: !self.sudoers_are_known || self.sudoers.contains(name),
                 keys: KeysFile::Absent,
             },
-            Ok(None) => UserState::Missing {
-                group: clash(name),
-                left_home: (self.settings.reuse_homedir)
-                    .then(|| left_home(name))
-                    .flatten(),
+            Ok(None) => match names.group(name) {
+                Ok(group) => UserState::Missing {
+                    group: clash(group.as_ref()),
+                    left_home: (self.settings.reuse_homedir)
+                        .then(|| left_home(name, names))
+                        .flatten(),
+                },
+                Err(error) => UserState::Unavailable(error.to_string()),
             },
             Err(error) => UserState::Unavailable(error.to_string()),
         }
@@ -183,19 +209,18 @@ impl Users<'_> {
 }
 
 /// What a group of a new user's name means: one of an earlier account is as good as none, any other has its meaning.
-fn clash(name: &str) -> NameClash {
-    match users::group(name) {
-        Ok(None) => NameClash::None,
-        Ok(Some(group)) if group.gid >= LOWEST_ORDINARY_ID && group.members.is_empty() => {
+fn clash(group: Option<&Group>) -> NameClash {
+    match group {
+        None => NameClash::None,
+        Some(group) if group.gid >= LOWEST_ORDINARY_ID && group.members.is_empty() => {
             NameClash::Unused
         }
-        // Without an answer the default group is the careful choice.
-        Ok(Some(_)) | Err(_) => NameClash::Taken,
+        Some(_) => NameClash::Taken,
     }
 }
 
 /// The owner of a home directory of this name, where its id is an ordinary one that nobody has.
-fn left_home(name: &str) -> Option<(u32, u32)> {
+fn left_home(name: &str, names: &NameService) -> Option<(u32, u32)> {
     let status = Directory::open(Path::new(HOMES))
         .ok()?
         .status_of(name.as_ref())
@@ -203,7 +228,7 @@ fn left_home(name: &str) -> Option<(u32, u32)> {
     let is_directory = status.st_mode & 0o170_000 == 0o040_000;
     let is_free = is_directory
         && status.st_uid >= LOWEST_ORDINARY_ID
-        && !users::is_used(status.st_uid).ok()?;
+        && !names.is_used(status.st_uid).ok()?;
     is_free.then_some((status.st_uid, status.st_gid))
 }
 

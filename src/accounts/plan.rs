@@ -3,133 +3,15 @@
 //! The plan is made per user, so that whatever fails costs that user alone. It is made from the whole latest document and
 //! the machine as it is: there is no memory of earlier passes but the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authorized_keys;
 use super::keys::{DesiredKeys, LineError, Source};
 use super::ledger::{Ledger, Origin, Record};
+pub use super::observed::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
 use crate::config::settings;
-
-/// The machine as it was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// The ledger, as read. It is shared, since it can be large and hardly ever changes.
-    pub ledger: Arc<Ledger>,
-    /// The id of this instance, where metadata says it.
-    pub instance_id: Option<String>,
-    /// Whether the sudoers group exists.
-    pub sudoers_group: bool,
-    /// Who is in it.
-    pub sudoers: BTreeSet<String>,
-    /// The sudo rule.
-    pub sudoers_rule: SudoersRule,
-    /// Which of the configured groups exist, in the order of the configuration.
-    pub groups: Vec<String>,
-    /// Whether OS Login has taken over, so that users go without their accounts being deleted (spec/core.md SEC 10).
-    pub oslogin: bool,
-    /// Every user that metadata or the ledger names.
-    pub users: BTreeMap<String, UserState>,
-    /// Whether users are left out of `users` that are in line, as the last look found them.
-    pub partial: bool,
-    /// Whether the files of the ledger say exactly this.
-    pub ledger_is_recorded: bool,
-}
-
-impl Observed {
-    fn account(&self, name: &str) -> Option<Account> {
-        match self.users.get(name) {
-            Some(UserState::Present { account, .. }) => Some(account.clone()),
-            _ => None,
-        }
-    }
-}
-
-/// The sudo rule as it was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SudoersRule {
-    /// The directory is missing: sudo is not installed, or reads its rules elsewhere.
-    #[default]
-    NoDirectory,
-    /// No file of that name.
-    Absent,
-    /// What the file says, and whether it is root's with the mode that sudo demands.
-    Contents {
-        /// The bytes.
-        bytes: Vec<u8>,
-        /// Whether owner and mode are right.
-        sound: bool,
-    },
-}
-
-/// A user as the name service and the home directory show them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UserState {
-    /// No source of the name service knows the name.
-    Missing {
-        /// A group of the same name.
-        group: NameClash,
-        /// User and group id of a home directory that is left of an earlier account, where it may be reused.
-        left_home: Option<(u32, u32)>,
-    },
-    /// The name service could not be asked, which is not the same.
-    Unavailable(String),
-    /// The account is there.
-    Present {
-        /// Its entry.
-        account: Account,
-        /// Whether it is in the sudoers group.
-        in_sudoers: bool,
-        /// Its `authorized_keys`.
-        keys: KeysFile,
-    },
-}
-
-/// What a group of a new user's name means for the account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NameClash {
-    /// There is none: the account gets a group of its own.
-    #[default]
-    None,
-    /// There is one without rights and members: it becomes the account's primary group.
-    Unused,
-    /// There is one that means something: the account gets the system's default group instead.
-    Taken,
-}
-
-/// What is needed of an account's entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The user id.
-    pub uid: u32,
-    /// The primary group id.
-    pub gid: u32,
-    /// The home directory.
-    pub home: PathBuf,
-    /// The login shell.
-    pub shell: PathBuf,
-}
-
-impl Account {
-    /// Whether keys are left alone: on EL the account `operator` has root's home (spec/core.md 6.5).
-    #[must_use]
-    pub fn never_logs_in(&self) -> bool {
-        self.shell.file_name().is_some_and(|name| name == "nologin")
-    }
-}
-
-/// An `authorized_keys` file as it was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysFile {
-    /// There is none.
-    Absent,
-    /// What it says.
-    Contents(Vec<u8>),
-    /// It will not be touched; the text says why and what to do.
-    Refused(String),
-}
 
 /// Everything to do, in this order: the machine, then the users, then the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,7 +20,8 @@ pub struct Plan {
     pub machine: Vec<MachineChange>,
     /// Changes per user: those that only need keys first, since they are quick.
     pub users: Vec<UserPlan>,
-    /// Users that cannot be brought in line now, with the reason. They are tried again.
+    /// Users that cannot be brought in line now, or what else in words that are no user name, with the reason. They are
+    /// tried again.
     pub blocked: BTreeMap<String, String>,
     /// Users that will not be brought in line, with the reason: the configuration says so.
     pub refused: BTreeMap<String, String>,
@@ -180,6 +63,8 @@ pub struct UserPlan {
     pub cause: Option<Source>,
     /// The account as it was found, if there is one.
     pub account: Option<Account>,
+    /// Whether keys go into a file that was not there yet.
+    pub makes_keys_file: bool,
 }
 
 /// One change to one user.
@@ -257,6 +142,12 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     };
     plan.provide(desired, &records, settings, observed);
     plan.withdraw(desired, &records, settings, observed);
+    if let Some(reason) = &observed.sudoers_unknown
+        && !desired.users.is_empty()
+    {
+        let group = format!("group {}", sudoers::GROUP);
+        plan.blocked.insert(group, unasked(reason));
+    }
     plan.ledger_is_recorded = observed.ledger_is_recorded && plan.ledger == observed.ledger;
     let ledger = &plan.ledger;
     let is_recorded = |user: &UserPlan| ledger.says(&user.name, user.record.as_ref());
@@ -302,6 +193,7 @@ impl Plan {
                     record: Some(record),
                     cause: keys.first().map(|key| key.source),
                     account: observed.account(name),
+                    makes_keys_file: observed.lacks_keys_file(name),
                 }),
                 Err(reason) => {
                     self.blocked.insert(name.clone(), reason);
@@ -336,6 +228,7 @@ impl Plan {
                         record: is_named.then_some(*record),
                         cause: None,
                         account: observed.account(name),
+                        makes_keys_file: false,
                     });
                 }
                 Err(reason) => {
@@ -372,7 +265,7 @@ fn machine_changes(settings: &settings::Accounts, observed: &Observed) -> Vec<Ma
         }
     };
     let mut changes = Vec::new();
-    if !observed.sudoers_group {
+    if !observed.sudoers_group && observed.sudoers_unknown.is_none() {
         changes.push(MachineChange::CreateSudoersGroup);
     }
     if rule_needs_writing {
@@ -392,10 +285,13 @@ fn provision(
     let sudo = settings.sudo.includes(name);
     match observed.users.get(name) {
         None => Err("it was not looked up".into()),
-        Some(UserState::Unavailable(reason)) => {
-            Err(format!("the name service could not be asked: {reason}"))
-        }
+        Some(UserState::Unavailable(reason)) => Err(unasked(reason)),
         Some(UserState::Missing { group, left_home }) => {
+            // A new user gets its groups now or never.
+            let sudoers_unknown = observed.sudoers_unknown.as_ref().filter(|_| sudo);
+            if let Some(reason) = sudoers_unknown.or(observed.groups_unknown.as_ref()) {
+                return Err(unasked(reason));
+            }
             let creation = Creation {
                 groups: groups_for(sudo, observed),
                 sudo,
@@ -436,6 +332,10 @@ fn provision(
     }
 }
 
+fn unasked(reason: &str) -> String {
+    format!("the name service could not be asked: {reason}")
+}
+
 /// The configured groups that a new user gets: without sudo none that is as good as root.
 fn groups_for(sudo: bool, observed: &Observed) -> Vec<String> {
     let fits = |group: &&String| sudo || !AS_GOOD_AS_ROOT.contains(&group.as_str());
@@ -463,9 +363,7 @@ fn deprovision(
 ) -> Result<Vec<UserChange>, String> {
     let (account, in_sudoers, file) = match observed.users.get(name) {
         None => return Err("it was not looked up".into()),
-        Some(UserState::Unavailable(reason)) => {
-            return Err(format!("the name service could not be asked: {reason}"));
-        }
+        Some(UserState::Unavailable(reason)) => return Err(unasked(reason)),
         Some(UserState::Missing { .. }) => return Ok(Vec::new()),
         Some(UserState::Present {
             account,
@@ -640,6 +538,48 @@ mod tests {
             );
             assert_eq!(changes(&plan), expected);
         }
+    }
+
+    #[test]
+    fn without_an_answer_about_groups_sudo_is_neither_given_nor_forgotten() {
+        let late = || Some("late".to_owned());
+        let sudoers_late = |users: &[(&str, UserState)]| Observed {
+            sudoers_unknown: late(),
+            sudoers_group: false,
+            ..observed(users)
+        };
+        let settings = settings::Accounts::default();
+        // So `observe` says it then: everybody is in the group.
+        let machine = sudoers_late(&[("a", present(true, "")), ("new", MISSING)]);
+        let planned = plan(
+            &wanted(&[("a", &["k"]), ("new", &["k"])]),
+            &settings,
+            &machine,
+        );
+        assert_eq!(changes(&planned), [set_keys(&["k"])]);
+        assert!(planned.machine.is_empty(), "no second group is made");
+        let blocked: Vec<&str> = planned.blocked.keys().map(String::as_str).collect();
+        assert_eq!(blocked, ["group google-sudoers", "new"]);
+        let machine = sudoers_late(&[("a", present(true, OURS))]);
+        let machine = remembering(machine, "a", Origin::Adopted, true);
+        let planned = plan(&wanted(&[]), &settings, &machine);
+        assert_eq!(changes(&planned), [set_keys(&[]), UserChange::TakeSudo]);
+
+        let machine = Observed {
+            groups_unknown: late(),
+            ..observed(&[("a", present(false, "")), ("new", MISSING)])
+        };
+        let planned = plan(
+            &wanted(&[("a", &["k"]), ("new", &["k"])]),
+            &settings,
+            &machine,
+        );
+        assert_eq!(
+            changes(&planned),
+            [UserChange::GiveSudo, set_keys(&["k"])],
+            "only new users get those groups"
+        );
+        assert!(planned.blocked.contains_key("new"));
     }
 
     #[test]

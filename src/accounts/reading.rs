@@ -61,6 +61,8 @@ impl Changed {
 pub struct Reading {
     last: Option<(Arc<Document>, Timestamp)>,
     desired: DesiredKeys,
+    /// When the first of the keys expires: to look for it takes as long as all the rest.
+    next_expiry: Option<Timestamp>,
 }
 
 impl Reading {
@@ -68,6 +70,12 @@ impl Reading {
     #[must_use]
     pub fn keys(&self) -> &DesiredKeys {
         &self.desired
+    }
+
+    /// The next moment at which a key expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.next_expiry
     }
 
     /// Reads a document, and says whose keys may differ from those of the one before.
@@ -79,6 +87,7 @@ impl Reading {
             .and_then(|(before, _)| differences(before, document));
         let Some(differences) = differences else {
             self.desired = keys::desired(document, now);
+            self.next_expiry = self.desired.next_expiry();
             return Changed::Any;
         };
         let names: BTreeSet<String> = differences
@@ -89,13 +98,19 @@ impl Reading {
         for difference in &differences {
             self.update_problems(difference, now);
         }
+        let mut expiring = false;
         for name in &names {
             let keys = keys_of(name, document, now);
-            if keys.is_empty() {
-                self.desired.users.remove(name);
+            expiring |= keys.iter().any(|key| key.expires.is_some());
+            let before = if keys.is_empty() {
+                self.desired.users.remove(name)
             } else {
-                self.desired.users.insert(name.clone(), keys);
-            }
+                self.desired.users.insert(name.clone(), keys)
+            };
+            expiring |= before.iter().flatten().any(|key| key.expires.is_some());
+        }
+        if expiring {
+            self.next_expiry = self.desired.next_expiry();
         }
         Changed::Users(names)
     }
@@ -103,8 +118,7 @@ impl Reading {
     /// Whether a key is valid at one of two times and not at the other. The clock may have been set back.
     fn expires_between(&self, then: Timestamp, now: Timestamp) -> bool {
         let is_expired = |problem: &Problem| problem.reason == keys::LineError::Expired;
-        let mut keys = self.desired.users.values().flatten();
-        keys.any(|key| key.expires.is_some_and(|expires| now > expires))
+        self.next_expiry.is_some_and(|expires| now > expires)
             || now < then && self.desired.problems.iter().any(is_expired)
     }
 
@@ -155,8 +169,9 @@ fn read(line: &str, source: Source, now: Timestamp) -> Option<Line> {
 fn keys_of(name: &str, document: &Document, now: Timestamp) -> Vec<keys::Key> {
     let mut found = Vec::new();
     for (source, text) in keys::sources(document) {
-        let lines = text.unwrap_or_default().split('\n').map(str::trim);
+        let lines = text.unwrap_or_default().split('\n').map(str::trim_start);
         for line in lines.filter(|line| line.starts_with(name)) {
+            let line = line.trim_end();
             if keys::name_of(line) == Some(name)
                 && let Ok((_, key)) = keys::read_line(line, source, now)
             {
@@ -362,6 +377,7 @@ mod tests {
                 let changed = reading.read(&document, time(second));
                 let expected = keys::desired(&document, time(second));
                 prop_assert_eq!(reading.keys(), &expected);
+                prop_assert_eq!(reading.next_expiry(), expected.next_expiry());
                 if let Some(named) = changed.users() {
                     for name in before.users.keys().chain(expected.users.keys()) {
                         if before.users.get(name) != expected.users.get(name) {

@@ -273,6 +273,7 @@ mod tests {
                 home: "/home/alice".into(),
                 shell: "/bin/bash".into(),
             }),
+            makes_keys_file: false,
         }
     }
 

@@ -237,7 +237,12 @@ impl Agent {
 
     /// Waits for one event and handles it; `false` to stop.
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
-        self.service.is_alive(Instant::now());
+        let now = Instant::now();
+        self.service.is_alive(now);
+        if self.rest.begins(now) {
+            // Right before the wait: whatever runs after it is mapped in again.
+            memory::give_back();
+        }
         let due = self.managers.values().filter_map(Managed::wakes_at);
         let due = due
             .chain(self.service.wakes_at())
@@ -327,9 +332,6 @@ impl Agent {
 
     fn give_due(&mut self) {
         let now = Instant::now();
-        if self.rest.begins(now) {
-            memory::give_back();
-        }
         for managed in self.managers.values_mut() {
             if managed.becomes_overdue(now, time::now()) {
                 self.recorder.status(&managed.status);

@@ -11,11 +11,11 @@ use super::output::{counted, print, print_chain, print_json};
 use super::pass::{record, take_place_of_agent};
 use super::require_root;
 use crate::accounts::explain::explain;
-use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{Observed, Plan, plan};
+use crate::accounts::sources::Sources;
 use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::cli::tell;
@@ -133,10 +133,10 @@ fn look(also: Option<&String>) -> anyhow::Result<Situation> {
     let input = input::read()?;
     let desired = desired(&input.document, time::now());
     let instance_id = input.document.instance.id.present().cloned();
-    let mut homes = Homes::default();
-    homes.refresh();
+    let mut sources = Sources::default();
+    sources.refresh();
     let names = desired.users.keys().chain(also);
-    let (mut observed, problems) = observe(names, &input.settings.accounts, instance_id, &homes)
+    let (mut observed, problems) = observe(names, &input.settings.accounts, instance_id, &sources)
         .context("read the accounts")?;
     observed.oslogin = managers::oslogin_is_active(&input);
     for problem in problems {

@@ -104,7 +104,9 @@ pub(super) fn sshd() -> Verdict {
         );
     }
     // Any user will do: where it depends on the user, sshd is asked about this one.
-    let patterns = KeysFiles::read(&Root::machine()).patterns("nobody");
+    let keys_files = KeysFiles::read(&Root::machine());
+    let patterns = keys_files.patterns("nobody");
+    let patterns = patterns.unwrap_or_else(|| keys_files.written().to_owned());
     match locate(&patterns, "nobody", 65534, Path::new("/home/nobody")) {
         Location::BelowHome(names) => {
             let file: std::path::PathBuf = names.iter().collect();

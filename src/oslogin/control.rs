@@ -77,7 +77,16 @@ impl Control {
             }
         }
         // What counts is what the machine says afterwards.
-        pass.active = observe(wanted).is_ok_and(|found| is_in_charge(wanted, found));
+        match observe(wanted) {
+            Ok(found) => pass.active = is_in_charge(wanted, found),
+            Err(error) => {
+                *pass = Pass {
+                    changes: std::mem::take(&mut pass.changes),
+                    ..unasked(&error)
+                };
+                return;
+            }
+        }
         if wanted != Wanted::Off && !pass.active {
             return self.wait(
                 &format!("OS Login was activated and is not active; is {CACHE} there?"),
@@ -146,7 +155,7 @@ pub(super) fn preview(document: &Document) -> Pass {
             .map(String::from)
             .collect(),
         problem: missing(wanted, found),
-        again_in: None,
+        ..Pass::default()
     }
 }
 
@@ -161,6 +170,7 @@ fn planned(action: Action) -> Option<&'static str> {
 
 fn unasked(error: &ProcessError) -> Pass {
     Pass {
+        undecided: true,
         problem: Some(format!("cannot ask {CONTROL}: {error}")),
         ..Pass::default()
     }

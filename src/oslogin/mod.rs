@@ -43,6 +43,8 @@ impl fmt::Debug for Request<'_> {
 pub struct Pass {
     /// Whether OS Login is in charge of log-ins now.
     pub active: bool,
+    /// Whether that cannot be known: the machine could not be looked at. Nobody must gain or lose anything by that.
+    pub undecided: bool,
     /// What was changed, in words.
     pub changes: Vec<String>,
     /// What stands in the way, with what to do.
@@ -56,16 +58,27 @@ pub struct Pass {
 pub struct OsLogin {
     control: Control,
     native: Native,
+    /// Whether it was in charge when that was known last.
+    active: Option<bool>,
 }
 
 impl OsLogin {
     /// Brings OS Login in line with metadata.
     pub fn reconcile(&mut self, request: &Request<'_>) -> Pass {
-        if has_control(request) {
+        let mut pass = if has_control(request) {
             self.control.reconcile(request.document)
         } else {
             self.native.reconcile(request)
+        };
+        match self.active {
+            Some(active) if pass.undecided => {
+                pass.active = active;
+                pass.undecided = false;
+            }
+            _ if pass.undecided => {}
+            _ => self.active = Some(pass.active),
         }
+        pass
     }
 }
 

@@ -17,6 +17,7 @@ pub mod locks;
 pub mod log;
 pub mod memory;
 pub mod mounts;
+pub mod name_service;
 pub mod namespaces;
 pub mod netlink;
 pub mod notify;

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::accounts::apply::{Outcome, apply};
-use crate::accounts::home::Homes;
 use crate::accounts::keys::{DesiredKeys, LineError, desired};
 use crate::accounts::memory::Memory;
 use crate::accounts::observe::observe;
 use crate::accounts::plan::{KeysFile, Observed, Plan, UserChange, UserState, plan};
 use crate::accounts::reading::Reading;
+use crate::accounts::sources::Sources;
 use crate::accounts::wording::{Detail, Step, Tense};
 use crate::accounts::{ledger, names};
 use crate::agent::report::{Change, Input, Report};
@@ -26,7 +26,7 @@ use crate::system::time;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     oslogin: OsLogin,
-    homes: Homes,
+    sources: Sources,
     reading: Reading,
     memory: Memory,
 }
@@ -44,7 +44,10 @@ impl Accounts {
         } else {
             Pass::default()
         };
-        self.homes.refresh();
+        if let Some(report) = undecided(&oslogin) {
+            return report;
+        }
+        self.sources.refresh();
         let changed = self.reading.read(&input.document, now);
         self.memory.note(changed);
         let nobody = oslogin.active.then(|| self.reading.keys().without_users());
@@ -54,7 +57,7 @@ impl Accounts {
             desired,
             settings,
             instance_id,
-            &self.homes,
+            &self.sources,
             &input.etag,
             now,
         ) {
@@ -63,9 +66,10 @@ impl Accounts {
         };
         observed.oslogin = oslogin.active;
         let plan = plan(desired, settings, &observed);
-        let outcome = apply(&plan, settings, &self.homes);
+        let outcome = apply(&plan, settings, &self.sources);
+        let next_expiry = (!oslogin.active).then(|| self.reading.next_expiry());
         let mut report = Report {
-            again_in: [until_expiry(desired, now), oslogin.again_in]
+            again_in: [until_expiry(next_expiry.flatten(), now), oslogin.again_in]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -95,12 +99,15 @@ pub(super) fn preview(input: &Input) -> Report {
     } else {
         Pass::default()
     };
+    if let Some(report) = undecided(&oslogin) {
+        return report;
+    }
     let desired = desired_with(&oslogin, input, time::now());
     let instance_id = input.document.instance.id.present().cloned();
-    let mut homes = Homes::default();
-    homes.refresh();
+    let mut sources = Sources::default();
+    sources.refresh();
     let (mut observed, ledger_problems) =
-        match observe(desired.users.keys(), settings, instance_id, &homes) {
+        match observe(desired.users.keys(), settings, instance_id, &sources) {
             Ok(observed) => observed,
             Err(error) => return unreadable(&error),
         };
@@ -189,6 +196,14 @@ fn authorities() -> Result<String, String> {
     Ok(keys)
 }
 
+/// What to report where nobody knows who decides about log-ins: nobody gains or loses anything by that.
+fn undecided(oslogin: &Pass) -> Option<Report> {
+    let problem = oslogin.problem.as_ref().filter(|_| oslogin.undecided)?;
+    let told =
+        format!("{problem}; users stay as they are until it is known who decides about log-ins");
+    Some(Report::failed("OS Login", told))
+}
+
 fn unreadable(error: &std::io::Error) -> Report {
     Report::failed(
         "state",
@@ -240,19 +255,21 @@ fn tell(plan: &Plan, outcome: &Outcome<'_>, report: &mut Report) {
         let text = format!("user {user}: {reason}");
         report.problems.insert(user.clone(), text);
     }
-    for (user, reason) in &plan.blocked {
-        let text = format!("user {user}: {reason}");
-        report.failures.insert(user.clone(), text);
-    }
-    for (subject, error) in &outcome.failures {
+    let blocked = plan.blocked.iter();
+    let blocked = blocked.map(|(subject, reason)| (subject, reason.clone()));
+    let failed = outcome.failures.iter();
+    let failed = failed.map(|(subject, error)| (subject, format!("{error:#}")));
+    for (subject, reason) in blocked.chain(failed) {
         let what = match names::check(subject) {
             Ok(()) => format!("user {subject}"),
             Err(_) => subject.clone(),
         };
-        let text = format!("{what}: {error:#}");
-        report.failures.insert(subject.clone(), text);
+        report
+            .failures
+            .insert(subject.clone(), format!("{what}: {reason}"));
     }
 }
+
 /// The lines of keys that were refused. One that has expired is as it should be and no problem.
 fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
     let refused = desired
@@ -277,7 +294,7 @@ fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
 }
 
 /// When the next key expires, counted from `now`, and just past that moment.
-fn until_expiry(desired: &DesiredKeys, now: Timestamp) -> Option<Duration> {
-    let left = desired.next_expiry()?.duration_since(now);
+fn until_expiry(next: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    let left = next?.duration_since(now);
     Some(Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1))
 }

@@ -121,7 +121,7 @@ pub(super) fn preview(request: &Request<'_>) -> Pass {
             active: plan.active,
             changes: words(&plan, Tense::Planned).into_iter().collect(),
             problem: plan.refused,
-            again_in: None,
+            ..Pass::default()
         },
     }
 }
@@ -133,7 +133,9 @@ pub(super) fn is_active(request: &Request<'_>) -> bool {
 
 /// Looks at the machine and plans; or the pass where that cannot be.
 fn look(request: &Request<'_>) -> Result<(Observed, Plan), Pass> {
-    let observed = observe::observe().map_err(|error| Pass {
+    let wanted = super::is_wanted(request.document);
+    let observed = observe::observe(wanted).map_err(|error| Pass {
+        undecided: true,
         problem: Some(format!("OS Login cannot be looked at: {error}")),
         ..Pass::default()
     })?;
@@ -142,7 +144,7 @@ fn look(request: &Request<'_>) -> Result<(Observed, Plan), Pass> {
         let plan = Plan::as_it_is(&observed);
         return Ok((observed, plan));
     }
-    let wanted = super::is_wanted(request.document).then(|| Features::of(request.document));
+    let wanted = wanted.then(|| Features::of(request.document));
     let authorities = wanted
         .filter(|features| plan::needs_authorities(*features, request.settings, &observed))
         .and_then(|_| authorities(request, &observed));

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::plan::{File, Observed, Package};
-use crate::system::files::{self, Directory};
-use crate::system::processes;
+use crate::system::files::{self, Attributes, Directory, PrivateDirectory};
+use crate::system::processes::{self, Invocation};
 
 /// The largest file that is read, in bytes.
 const SIZE_LIMIT: u64 = 1024 * 1024;
@@ -28,7 +28,7 @@ pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
 ///
 /// # Errors
 /// A file is there and cannot be read, with its path.
-pub(super) fn observe() -> io::Result<Observed> {
+pub(super) fn observe(wanted: bool) -> io::Result<Observed> {
     let (mut found, mut vendor) = (BTreeMap::new(), BTreeMap::new());
     for file in File::ALL {
         if let Some(bytes) = read(file.path())? {
@@ -39,6 +39,8 @@ pub(super) fn observe() -> io::Result<Observed> {
             vendor.insert(file, bytes);
         }
     }
+    let sshd = found.get(&File::Sshd).or_else(|| vendor.get(&File::Sshd));
+    let knows_include = !wanted || sshd.is_some_and(|text| has_include(text)) || knows_include();
     let is_directory = |path: &str| Path::new(path).is_dir();
     Ok(Observed {
         package: package(),
@@ -46,6 +48,7 @@ pub(super) fn observe() -> io::Result<Observed> {
         vendor,
         has_sudoers_directory: is_directory("/etc/sudoers.d"),
         has_directories: DIRECTORIES.into_iter().all(is_directory),
+        knows_include,
         reload_pending: Path::new(PENDING).exists(),
     })
 }
@@ -58,6 +61,33 @@ fn read(path: &str) -> io::Result<Option<Vec<u8>>> {
             result.map_err(|error| io::Error::new(error.kind(), format!("read {path}: {error}")))
         }
     }
+}
+
+/// Whether a configuration of sshd includes others, so that its sshd knows how.
+fn has_include(text: &[u8]) -> bool {
+    String::from_utf8_lossy(text).lines().any(|line| {
+        let word = line.split_whitespace().next();
+        word.is_some_and(|word| word.eq_ignore_ascii_case("Include"))
+    })
+}
+
+/// Whether sshd knows `Include`: those before OpenSSH 8.2 refuse a configuration that has it, but where the distribution
+/// has added it, so its version does not say. In doubt it does: it is asked again before its configuration is changed.
+fn knows_include() -> bool {
+    let Ok(place) = PrivateDirectory::create(Path::new("/run"), "gce-guest-sshd-") else {
+        return true;
+    };
+    let path = place.path().join("sshd_config");
+    let line = b"Include /var/google-users.d/*\n";
+    if files::replace(&path, line, &Attributes::mode(0o600)).is_err() {
+        return true;
+    }
+    let sshd = Invocation::new("sshd", ["-t".as_ref(), "-f".as_ref(), path.as_os_str()]);
+    let Ok(finished) = processes::run(&sshd) else {
+        return true;
+    };
+    let told = String::from_utf8_lossy(&finished.stderr).to_ascii_lowercase();
+    !told.contains("bad configuration option: include")
 }
 
 fn package() -> Package {

@@ -116,6 +116,8 @@ pub(super) struct Observed {
     pub(super) has_sudoers_directory: bool,
     /// Whether the directories of the package are there.
     pub(super) has_directories: bool,
+    /// Whether sshd knows `Include`.
+    pub(super) knows_include: bool,
     /// Whether services were to be told of changed files, and that did not come to its end.
     pub(super) reload_pending: bool,
 }
@@ -275,7 +277,7 @@ fn change(
     let mut files: BTreeMap<File, Option<Vec<u8>>> = BTreeMap::new();
     for file in managed {
         if let Some(bytes) = observed.current(file) {
-            let wished = edit(file, bytes, wanted, settings, &observed.package);
+            let wished = edit(file, bytes, wanted, settings, observed);
             if wished != *bytes {
                 files.insert(file, Some(wished));
             }
@@ -330,7 +332,7 @@ fn edit(
     bytes: &[u8],
     wanted: Option<Features>,
     settings: &settings::OsLogin,
-    package: &Package,
+    observed: &Observed,
 ) -> Vec<u8> {
     let clean = match file {
         File::Nsswitch if wanted.is_some() => return edits::nsswitch_with(bytes),
@@ -342,8 +344,8 @@ fn edit(
         return clean;
     };
     let blocks = match file {
-        File::Sshd => sshd_blocks(features, settings, package, &clean),
-        File::PamSshd => pam_blocks(features, package),
+        File::Sshd => sshd_blocks(features, settings, observed, &clean),
+        File::PamSshd => pam_blocks(features, &observed.package),
         File::GroupConf => Blocks {
             bottom: vec!["sshd;*;*;Al0000-2400;video".into()],
             ..Blocks::default()
@@ -356,9 +358,10 @@ fn edit(
 fn sshd_blocks(
     features: Features,
     settings: &settings::OsLogin,
-    package: &Package,
+    observed: &Observed,
     rest: &[u8],
 ) -> Blocks {
+    let package = &observed.package;
     let mut top = Vec::new();
     if let Some(command) = certificates(features, settings, package) {
         top.extend([
@@ -384,11 +387,11 @@ fn sshd_blocks(
         line.get(..5)
             .is_some_and(|word| word.eq_ignore_ascii_case(b"match"))
     });
-    let mut bottom: Vec<String> = has_match
-        .then(|| "Match all".to_owned())
-        .into_iter()
-        .collect();
-    bottom.push("Include /var/google-users.d/*".into());
+    let mut bottom = Vec::new();
+    if observed.knows_include {
+        bottom.extend(has_match.then(|| "Match all".to_owned()));
+        bottom.push("Include /var/google-users.d/*".into());
+    }
     if features.two_factor {
         top.extend([
             "AuthenticationMethods publickey,keyboard-interactive".into(),
@@ -456,6 +459,7 @@ mod tests {
                 .map(|(file, text)| (file, text.into()))
                 .collect(),
             has_sudoers_directory: true,
+            knows_include: true,
             ..Observed::default()
         }
     }
@@ -521,6 +525,35 @@ mod tests {
             ),
         ] {
             assert_eq!(sshd_of(features, settings), expected, "{features:?}");
+        }
+    }
+
+    #[test]
+    fn an_sshd_that_does_not_know_include_gets_none() {
+        let settings = settings::OsLogin::default();
+        for two_factor in [false, true] {
+            let old = Observed {
+                knows_include: false,
+                ..machine()
+            };
+            let features = Features {
+                two_factor,
+                ..Features::default()
+            };
+            let text = |machine: &Observed| {
+                let plan = plan(Some(features), &settings, Some("ca\n"), machine);
+                String::from_utf8(plan.files[&File::Sshd].clone()?).ok()
+            };
+            let (old, new) = (text(&old).unwrap(), text(&machine()).unwrap());
+            let all = new.lines().filter(|line| {
+                !line.contains("Include /var/google-users.d") && *line != "Match all"
+            });
+            let rest: Vec<&str> = old
+                .lines()
+                .filter(|line| !line.starts_with("####"))
+                .collect();
+            let expected: Vec<&str> = all.filter(|line| !line.starts_with("####")).collect();
+            assert_eq!(rest, expected, "two factors: {two_factor}");
         }
     }
 

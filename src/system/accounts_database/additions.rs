@@ -35,6 +35,8 @@ pub(super) struct Additions {
     pub(super) accounts: BTreeMap<String, Account>,
     /// Users that are left to useradd.
     pub(super) left: BTreeSet<String>,
+    /// Users for whom the name service could not be asked, and why.
+    pub(super) unasked: Option<(BTreeSet<String>, io::Error)>,
 }
 
 /// What a line is added for.
@@ -51,7 +53,7 @@ struct Addition<'a> {
 /// A user of `resumed`, whose creation was cut short, may have the empty group that was made for it.
 ///
 /// # Errors
-/// Something in the files is not understood, the ids run out, or the name service could not be asked.
+/// Something in the files is not understood, or the ids run out.
 pub(super) fn additions<'a>(
     tables: &Tables<'a>,
     defaults: &Defaults,
@@ -70,35 +72,42 @@ pub(super) fn additions<'a>(
         }
     }
     let mut ids = Ids::new(passwd, tables.lines(Table::Group)?, defaults)?;
-    let mut left = BTreeSet::new();
+    let (mut left, mut unasked) = (BTreeSet::new(), None);
     let mut added = Vec::new();
-    for user in users {
+    for (index, user) in users.iter().enumerate() {
         let own_group = groups.get(user.name.as_bytes()).copied();
         let leftover = own_group
             .filter(|fields| resumed.contains(&user.name) && ids.is_leftover(fields, defaults));
-        let group_is_taken = match (own_group, leftover) {
-            (Some(_), Some(_)) => false,
-            (Some(_), None) => true,
-            (None, _) => ask(Question::Group(&user.name)).map_err(|error| unasked(&error))?,
-        };
-        if present.contains_key(user.name.as_bytes()) || group_is_taken {
+        let is_known =
+            present.contains_key(user.name.as_bytes()) || own_group.is_some() && leftover.is_none();
+        if is_known {
             left.insert(user.name.clone());
             continue;
         }
-        let uid = ids.next_uid(&mut ask)?;
-        let gid = match leftover {
-            Some(fields) => passwd.number(fields[2])?,
-            None => ids.next_gid(uid, &mut ask)?,
-        };
-        added.push((
-            user,
-            Addition {
-                name: &user.name,
-                uid,
-                gid,
-                has_group: leftover.is_some(),
-            },
-        ));
+        let gid = leftover
+            .map(|fields| passwd.number(fields[2]))
+            .transpose()?;
+        match ids.for_user(&user.name, gid, &mut ask) {
+            Ok(Some((uid, gid))) => added.push((
+                user,
+                Addition {
+                    name: &user.name,
+                    uid,
+                    gid,
+                    has_group: leftover.is_some(),
+                },
+            )),
+            Ok(None) => {
+                left.insert(user.name.clone());
+            }
+            Err(NoIds::None(what)) => return Err(Unsuitable::new(what)),
+            // Whoever asks on would wait as long for each of the others.
+            Err(NoIds::Unasked(error)) => {
+                let names = users[index..].iter().map(|user| user.name.clone());
+                unasked = Some((names.collect(), error));
+                break;
+            }
+        }
     }
     let accounts = added.iter().map(|(user, addition)| {
         let account = Account {
@@ -112,6 +121,7 @@ pub(super) fn additions<'a>(
         accounts: accounts.collect(),
         files: tables.with(&added, defaults, day)?,
         left,
+        unasked,
     })
 }
 
@@ -285,19 +295,32 @@ impl Ids {
             && list(group[3]).next().is_none()
     }
 
+    /// Ids for a user of this name, whose group is there already with this id or must not be; `None` when it is.
+    fn for_user(
+        &mut self,
+        name: &str,
+        gid: Option<u32>,
+        ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
+    ) -> Result<Option<(u32, u32)>, NoIds> {
+        if gid.is_none() && ask(Question::Group(name))? {
+            return Ok(None);
+        }
+        let uid = self.next_uid(ask)?;
+        let gid = gid.map_or_else(|| self.next_gid(uid, ask), Ok)?;
+        Ok(Some((uid, gid)))
+    }
+
     fn next_uid(
         &mut self,
         ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
-    ) -> Result<u32, Unsuitable> {
+    ) -> Result<u32, NoIds> {
         for uid in self.next_uids.by_ref() {
-            if !self.uids.contains(&uid)
-                && !ask(Question::Uid(uid)).map_err(|error| unasked(&error))?
-            {
+            if !self.uids.contains(&uid) && !ask(Question::Uid(uid))? {
                 self.uids.insert(uid);
                 return Ok(uid);
             }
         }
-        Err(Unsuitable::new("there are no free user ids"))
+        Err(NoIds::None("there are no free user ids"))
     }
 
     /// The id of a user's own group: the user's where that is free.
@@ -305,20 +328,35 @@ impl Ids {
         &mut self,
         uid: u32,
         ask: &mut impl FnMut(Question<'_>) -> io::Result<bool>,
-    ) -> Result<u32, Unsuitable> {
+    ) -> Result<u32, NoIds> {
         let preferred = self.allowed_gids.contains(&uid).then_some(uid);
         if let Some(gid) = preferred
             && self.gids.insert(gid)
-            && !ask(Question::Gid(gid)).map_err(|error| unasked(&error))?
+            && !ask(Question::Gid(gid))?
         {
             return Ok(gid);
         }
         for gid in self.next_gids.by_ref() {
-            if self.gids.insert(gid) && !ask(Question::Gid(gid)).map_err(|error| unasked(&error))? {
+            if self.gids.insert(gid) && !ask(Question::Gid(gid))? {
                 return Ok(gid);
             }
         }
-        Err(Unsuitable::new("there are no free group ids"))
+        Err(NoIds::None("there are no free group ids"))
+    }
+}
+
+/// Why there are no ids for a user.
+#[derive(Debug)]
+enum NoIds {
+    /// All are taken.
+    None(&'static str),
+    /// The name service could not be asked.
+    Unasked(io::Error),
+}
+
+impl From<io::Error> for NoIds {
+    fn from(error: io::Error) -> Self {
+        Self::Unasked(error)
     }
 }
 
@@ -332,10 +370,6 @@ fn candidates(
         Some(highest) => Box::new((highest + 1..=last).chain(first..=*highest)),
         None => Box::new(first..=last),
     }
-}
-
-fn unasked(error: &io::Error) -> Unsuitable {
-    Unsuitable::new(format!("the name service could not be asked: {error}"))
 }
 
 #[cfg(test)]
@@ -394,6 +428,32 @@ mod tests {
     fn ids(additions: &Additions) -> Vec<(u32, u32)> {
         let accounts = additions.accounts.values();
         accounts.map(|account| (account.uid, account.gid)).collect()
+    }
+
+    #[test]
+    fn whoever_cannot_be_asked_about_waits_with_those_after() {
+        let mut lines = BTreeMap::new();
+        for (table, text) in &FILES {
+            lines.insert(*table, Lines::parse(*table, text.as_bytes()).unwrap());
+        }
+        let mut answers = 0;
+        let ask = |_: Question<'_>| {
+            answers += 1;
+            match answers {
+                // The group, the user id and the group id of the first user.
+                1..=3 => Ok(false),
+                _ => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            }
+        };
+        let users = [user("a", &[]), user("b", &[]), user("c", &[])];
+        let tables = Tables { lines };
+        let resumed = BTreeSet::new();
+        let additions = additions(&tables, &defaults(), &users, &resumed, 20_000, ask).unwrap();
+        assert_eq!(additions.accounts.keys().collect::<Vec<_>>(), ["a"]);
+        let (waiting, error) = additions.unasked.unwrap();
+        assert_eq!(waiting.iter().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(answers, 4, "those after it are not asked about");
     }
 
     #[test]

@@ -33,8 +33,8 @@ use self::lock::PasswordLock;
 use self::tables::{Lines, Table};
 use super::files::{Attributes, Directory};
 use super::locks::LockError;
+use super::name_service::NameService;
 use super::processes::{self, Invocation};
-use super::users;
 
 /// The directory of the files.
 const ETC: &str = "/etc";
@@ -74,6 +74,8 @@ pub struct Created {
     pub accounts: BTreeMap<String, Account>,
     /// Users that are left to useradd: a group or a home of the name is there already, or not every useradd takes it.
     pub left: BTreeSet<String>,
+    /// Users that are not created, since the name service could not be asked, and why. So useradd would wait in vain.
+    pub unasked: Option<(BTreeSet<String>, io::Error)>,
 }
 
 /// Why the machine is left to useradd. Nothing was changed.
@@ -129,11 +131,11 @@ impl AccountsDatabase {
     ///
     /// # Errors
     /// The machine is left to useradd.
-    pub fn open() -> Result<Self, Unsuitable> {
+    pub fn open(names: &NameService) -> Result<Self, Unsuitable> {
         suitability::check_machine()?;
         let defaults = suitability::defaults()?;
         let homes = suitability::homes(&defaults.homes)?;
-        let mail_group = users::group("mail").ok().flatten().map(|group| group.gid);
+        let mail_group = names.group("mail").ok().flatten().map(|group| group.gid);
         Ok(Self {
             skeleton: Skeleton::read(&defaults.skeleton)?,
             defaults,
@@ -153,6 +155,7 @@ impl AccountsDatabase {
         users: &[NewUser],
         resumed: &BTreeSet<String>,
         day: i64,
+        names: &NameService,
     ) -> Result<Created, CreateError> {
         users
             .iter()
@@ -178,7 +181,7 @@ impl AccountsDatabase {
             }
         }
         let present = read_present(&etc)?;
-        let additions = self.add(&present, &wanted, resumed, day)?;
+        let additions = self.add(&present, &wanted, resumed, day, names)?;
         left.extend(additions.left);
         if !additions.accounts.is_empty() {
             suitability::check_login_records(additions.accounts.values())?;
@@ -191,6 +194,7 @@ impl AccountsDatabase {
         Ok(Created {
             accounts: additions.accounts,
             left,
+            unasked: additions.unasked,
         })
     }
 
@@ -218,6 +222,7 @@ impl AccountsDatabase {
         users: &[NewUser],
         resumed: &BTreeSet<String>,
         day: i64,
+        names: &NameService,
     ) -> Result<Additions, Unsuitable> {
         let mut tables = Tables {
             lines: BTreeMap::new(),
@@ -234,9 +239,9 @@ impl AccountsDatabase {
             resumed,
             day,
             |question| match question {
-                Question::Uid(uid) => users::is_used(uid),
-                Question::Gid(gid) => users::is_group_used(gid),
-                Question::Group(name) => Ok(users::group(name)?.is_some()),
+                Question::Uid(uid) => names.is_used(uid),
+                Question::Gid(gid) => names.is_group_used(gid),
+                Question::Group(name) => Ok(names.group(name)?.is_some()),
             },
         )
     }

@@ -9,6 +9,7 @@ mod attributes;
 mod growing;
 mod journal;
 mod private;
+mod roots_own;
 pub mod setting;
 mod space;
 mod stamp;
@@ -143,6 +144,11 @@ impl Directory {
     /// Those of fchmod(2).
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         Ok(fs::fchmod(&self.fd, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Sets the SELinux context of the directory itself, best effort as for files.
+    pub fn set_label(&self, label: &[u8]) {
+        set_label(&self.fd, label);
     }
 
     /// Reads a regular file of at most `limit` bytes; `None` when there is none.
