@@ -61,6 +61,7 @@ fn write_control(package: &Package, root: &Path) -> Result<()> {
         .map(|path| format!("/{}\n", path.display()))
         .collect();
     write("conffiles", &configuration, 0o644)?;
+    write("triggers", &fill_in("debian/triggers", &[])?, 0o644)?;
     let (units, scripts) = (package.units().join(" "), package.init_scripts().join(" "));
     for script in SCRIPTS {
         let values = [("UNITS", units.as_str()), ("INIT_SCRIPTS", &scripts)];
