@@ -236,6 +236,43 @@ fn a_directory_that_hangs_costs_only_the_users_that_need_it() {
 }
 
 #[test]
+fn a_directory_that_is_asked_first_and_hangs_holds_no_key_up() {
+    in_sandbox(
+        "a_directory_that_is_asked_first_and_hangs_holds_no_key_up",
+        || {
+            install_directory();
+            run([
+                "sed",
+                "-i",
+                "s/^passwd:.*/passwd: stub files/",
+                "/etc/nsswitch.conf",
+            ]);
+            let users = ["one", "two", "three"];
+            for user in users {
+                run(["useradd", "-m", user]);
+            }
+            std::fs::write("/run/directory", "hang").unwrap();
+            let vm = Vm::new();
+            let agent = vm.agent();
+            vm.set_keys(&users.map(entry));
+            vm.settled(&agent);
+            for user in users {
+                assert!(has_key(user), "{user}: {}", agent.said());
+            }
+            // gpasswd(1) would hang for each of them.
+            let told = "User two: the name service does not answer, and gpasswd";
+            assert!(agent.said().contains(told), "{}", agent.said());
+            std::fs::write("/run/directory", "up").unwrap();
+            poll_until(Duration::from_secs(90), "sudo follows", || {
+                users
+                    .iter()
+                    .all(|user| sudoers().contains(&(*user).to_owned()))
+            });
+        },
+    );
+}
+
+#[test]
 fn keys_come_although_the_right_to_sudo_cannot_be_given() {
     in_sandbox(
         "keys_come_although_the_right_to_sudo_cannot_be_given",
@@ -861,8 +898,10 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
 
             let list: serde_json::Value =
                 serde_json::from_str(&text_of([PROGRAM, "accounts", "list", "--json"])).unwrap();
+            let no_key = "line 2 of instance/attributes/ssh-keys: there is no SSH public key after the user name";
             let expected = serde_json::json!([
-                {"user": "alice", "origin": "created", "keys": 1, "next_expiry": null, "state": "in line", "error": null}
+                {"user": "alice", "origin": "created", "keys": 1, "next_expiry": null, "state": "in line", "error": null},
+                {"user": "bob", "origin": null, "keys": 0, "next_expiry": null, "state": no_key, "error": no_key}
             ]);
             assert_eq!(list, expected);
             let table = text_of([PROGRAM, "accounts", "list"]);
@@ -877,6 +916,22 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
 
             let agent = vm.agent();
             vm.settled(&agent);
+            // What only shows when it is tried: another name for a file of somebody else's, whose group is not the user's.
+            run([
+                "sh",
+                "-c",
+                "install -d -o old -g old -m 700 /home/old/.ssh; echo x > /home/file; chown old /home/file
+                 ln /home/file /home/old/.ssh/authorized_keys",
+            ]);
+            vm.set_keys(&["alice", "old"].map(entry));
+            vm.settled(&agent);
+            let reason = "cannot use /home/old/.ssh/authorized_keys: Operation not permitted";
+            for words in [["accounts", "list"].as_slice(), &["explain", "user", "old"]] {
+                let all = [PROGRAM].iter().chain(words);
+                let told = support::attempt(all).stdout;
+                let told = String::from_utf8_lossy(&told).into_owned();
+                assert!(told.contains(reason), "{told}");
+            }
             let busy = support::attempt([PROGRAM, "accounts", "sync"]);
             assert_eq!(busy.status.code(), Some(1));
             assert!(

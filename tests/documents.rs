@@ -377,6 +377,7 @@ fn the_files_of_packages_are_in_the_document_and_their_readers_understand_them()
             "90-google.conf" => assert_eq!(lines, ["daemon,kern.* /dev/console"]),
             "gce-blacklist.conf" => assert_eq!(lines, ["blacklist nouveau", "blacklist floppy"]),
             "gce.conf" => assert_eq!(lines, ["force_drivers+=\" nvme virtio_scsi \""]),
+            "01autoremove-gce" => check_apt(&format!("packaging/files{file}")),
             "module-setup.sh" => check_dracut(&format!("packaging/files{file}"), &files),
             name => panic!("{name} is checked by nothing"),
         }
@@ -415,6 +416,19 @@ fn check_sysctl(lines: &[&str]) {
         assert!(value.parse::<u32>().is_ok(), "{line}");
     }
     assert_eq!(lines.len(), 18);
+}
+
+/// apt reads it, and takes the package for one that stays.
+fn check_apt(file: &str) {
+    let output = Command::new("apt-config")
+        .arg("dump")
+        .args(["--format", "%F=%v%n", "APT::NeverAutoRemove"])
+        .env("APT_CONFIG", root().join(file))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let ours = "APT::NeverAutoRemove::=^gce-guest$";
+    assert!(said.lines().any(|line| line == ours), "{said}");
 }
 
 /// The shell reads the module, and what it takes into the initramfs is what the packages carry.

@@ -15,18 +15,21 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::lan::{
     self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECONDARY_GATEWAY, SECONDARY_MAC,
 };
-use support::machine::{Machine, on_machine_with};
+use support::machine::{self, Machine, on_machine_with};
 use support::vm::{Vm, contents, entry, passwd};
 use support::{Daemon, in_sandbox_with, poll_until, run};
 
 /// How long a network may take on a loaded machine: duplicate address detection, time-outs of DHCP, and our own pauses.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The agent's own unit, within whose limits everything here is done.
+const AGENT: &str = "google-guest-agent.service";
 
 /// What the agent of the machine says.
 const LOG: &str = "/var/agent.log";
@@ -37,16 +40,15 @@ fn with_two_networks(name: &str, prepare: impl FnOnce(&Path, &Vm), body: impl Fn
     let prepare = |root: &Path, vm: &Vm| {
         servers = lan::make();
         describe(vm, &json!({}));
+        machine::install_all(root);
         write(
             root,
-            "etc/systemd/system/agent.service",
+            &format!("etc/systemd/system/{AGENT}.d/test.conf"),
             &format!(
-                "[Service]\nType=notify\nKillMode=process\nExecStart=/usr/bin/gce-guest agent --debug\n\
-                 StandardOutput=append:{LOG}\nStandardError=append:{LOG}\n\
-                 [Install]\nWantedBy=multi-user.target\n"
+                "[Service]\nExecStart=\nExecStart=/usr/bin/gce-guest agent --debug\n\
+                 StandardOutput=append:{LOG}\nStandardError=append:{LOG}\n"
             ),
         );
-        enable(root, "agent.service");
         prepare(root, vm);
     };
     on_machine_with(name, &lan::OPTIONS, prepare, |machine| {
@@ -102,9 +104,9 @@ fn state(machine: &Machine) -> String {
 }
 
 fn expect(machine: &Machine, what: &str, mut condition: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE;
     while !condition() {
-        let late = std::time::Instant::now() > until;
+        let late = Instant::now() > until;
         assert!(!late, "{what}:\n{}", state(machine));
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -140,15 +142,20 @@ fn forwarded(machine: &Machine) -> usize {
 
 /// Ten restarts of a service leave the agent, the routes and the primary interface as they were.
 fn survives_restarts(machine: &Machine, unit: &str) {
-    let pid = || machine.text(["systemctl", "show", "--property=MainPID", "agent.service"]);
+    let pid = || machine.text(["systemctl", "show", "--property=MainPID", AGENT]);
     let primary = || ip(machine, "-o link show dev eth0");
     let (agent, before) = (pid(), primary());
+    let mut longest = Duration::ZERO;
     for _ in 0..10 {
         // The limit of starts is systemd's own and not what this is about.
         machine.attempt(["systemctl", "reset-failed", unit]);
         let restarted = machine.attempt(["systemctl", "restart", unit]);
         assert!(restarted.status.success(), "{restarted:?}");
+        let started = Instant::now();
+        expect(machine, "our routes are back", || forwarded(machine) == 2);
+        longest = longest.max(started.elapsed());
     }
+    println!("restarts of {unit}: our routes were there after {longest:?} at the latest");
     expect(machine, "the primary has its address", || {
         ip(machine, "-4 address show dev eth0").contains(PRIMARY_ADDRESS)
     });
@@ -192,6 +199,7 @@ fn networkd_sets_the_second_interface_up() {
             let file = "/run/systemd/network/20-eth1-google-guest-agent.network";
             assert!(status.contains(file), "{status}");
             assert!(ip(&machine, "link show dev eth1").contains("mtu 1400"));
+            the_way_to_the_metadata_server_is_told(&machine);
             settles(&machine);
             survives_restarts(&machine, "systemd-networkd.service");
             gets_ipv6(&machine);
@@ -200,6 +208,31 @@ fn networkd_sets_the_second_interface_up() {
             leaves_a_kernel_without_vlans_alone(&machine);
         },
     );
+}
+
+/// The metadata server has a route of its own by the first interface, and who asks is told so.
+fn the_way_to_the_metadata_server_is_told(machine: &Machine) {
+    let way = "169.254.169.254 via 10.128.0.1 dev eth0 proto 66 metric 1";
+    expect(machine, "the route", || {
+        ip(machine, "route show 169.254.169.254").contains("dev eth0 proto 66 metric 1")
+    });
+    let explained = machine.attempt(["gce-guest", "explain", "route", "169.254.169.254"]);
+    let told = String::from_utf8_lossy(&explained.stdout).into_owned();
+    let here = format!("ok    in the kernel: {way}, ours, for ");
+    assert!(explained.status.success() && told.contains(&here), "{told}");
+    let page = machine.attempt(["gce-guest", "network", "status"]);
+    let told = String::from_utf8_lossy(&page.stdout).into_owned();
+    let row = told
+        .lines()
+        .find(|line| line.contains("0/metadata-server"))
+        .unwrap_or_default();
+    let words: Vec<&str> = row.split_whitespace().take(3).collect();
+    assert_eq!(
+        words,
+        ["169.254.169.254", "0/metadata-server", "present"],
+        "{told}"
+    );
+    assert!(page.status.success(), "{told}");
 }
 
 /// A service that hangs keeps nobody but itself from working, is told of, and is used again when it goes on.
@@ -399,7 +432,9 @@ fn networkmanager_sets_the_second_interface_up() {
             });
             settles(&machine);
             survives_restarts(&machine, "NetworkManager.service");
-            assert_eq!(active(), "google-guest-agent-eth1");
+            expect(&machine, "our profile is active again", || {
+                active() == "google-guest-agent-eth1"
+            });
             gets_ipv6(&machine);
             a_hang_costs_only_itself(&machine, "NetworkManager.service");
         },
@@ -429,7 +464,7 @@ fn ifupdown_sets_the_second_interface_up() {
 /// A service that sets the primary interface up, with nothing that manages networks.
 fn by_itself(root: &Path, service: &str) {
     let unit = format!(
-        "[Unit]\nBefore=agent.service\n[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nBefore={AGENT}\n[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n"
     );
     write(root, "etc/systemd/system/primary.service", &unit);
     enable(root, "primary.service");

@@ -254,6 +254,13 @@ fn one_refused_request_of_a_batch_costs_only_itself() {
         let results = socket.batch(&[wanted[0].deletion(), v6.deletion()]);
         assert!(results.iter().all(Result::is_ok), "{results:?}");
         assert_eq!(ours(), set(["10.0.0.2 eth0"]));
+        // Refused from the first to the last, over several batches.
+        let requests: Vec<_> = (0..1000).map(|_| absent.addition()).collect();
+        let results = socket.batch(&requests);
+        assert_eq!(results.len(), 1000);
+        for result in results {
+            assert_eq!(result.unwrap_err().errno(), Some(Errno::NODEV));
+        }
     });
 }
 

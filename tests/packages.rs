@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::machine::{self, Machine, on_bare_machine, on_root};
+use support::machine::{self, Machine, SYSTEMD, on_machine_of, on_root};
 use support::vm::{KEY, PATIENCE, entry};
 use support::{PROGRAM, attempt, output_within, poll_until, run, text_of};
 
@@ -140,7 +140,7 @@ fn fetch_predecessor() {
     if machine::is_inside() {
         return;
     }
-    let root = machine::root_directory();
+    let root = machine::root_directory(&SYSTEMD);
     locked("predecessor", |directory| {
         if directory.join("predecessor.deb").is_file() {
             return;
@@ -400,8 +400,10 @@ fn succeeds(machine: &Machine, words: &[&str]) -> String {
 fn debians_agent_is_replaced_without_a_change_to_what_it_made() {
     build_packages();
     fetch_predecessor();
-    on_bare_machine(
+    on_machine_of(
+        &SYSTEMD,
         "debians_agent_is_replaced_without_a_change_to_what_it_made",
+        &[],
         prepare_predecessor,
         |machine| {
             let home = "/home/alice/.ssh/authorized_keys";

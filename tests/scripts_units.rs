@@ -99,6 +99,7 @@ fn look_at_the_startup(machine: &Machine) {
     let verified = machine.attempt([
         "systemd-analyze",
         "verify",
+        "--man=no",
         UNIT,
         "google-shutdown-scripts.service",
     ]);

@@ -210,7 +210,16 @@ fn make_change(
     creations: &mut Creations<'_>,
 ) -> anyhow::Result<bool> {
     let name = &user.name;
-    let run = |command: &Invocation| processes::run_successfully(command).map(drop);
+    let run = |command: &Invocation| -> anyhow::Result<()> {
+        if sources.names.holds_programs_up() {
+            bail!(
+                "the name service does not answer, and {} would wait for it",
+                command.display()
+            );
+        }
+        processes::run_successfully(command)?;
+        Ok(())
+    };
     match change {
         UserChange::Create(creation) => creations.create(name, creation)?,
         UserChange::Complete => creations.complete(name, &account(name, sources)?)?,

@@ -179,6 +179,7 @@ fn key_file(keys: &KeysFile, wanted: bool) -> Link {
         KeysFile::Absent => holds("it has no authorized_keys"),
         KeysFile::Contents(bytes) => match authorized_keys::own_keys(bytes) {
             0 if wanted => fails("its authorized_keys has no key from metadata yet"),
+            1 => holds("its authorized_keys has 1 key from metadata"),
             count => holds(format!(
                 "its authorized_keys has {count} keys from metadata"
             )),

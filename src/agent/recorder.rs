@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -13,6 +13,9 @@ use crate::system::root::Root;
 
 /// How long the end of the agent waits for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// How long after a failure a status is written again: without it, what is on disk would be stale until there is news.
+const RETRY: Duration = Duration::from_secs(5);
 
 enum Message {
     Status(Box<Status>),
@@ -33,21 +36,22 @@ impl Recorder {
     /// # Errors
     /// The thread cannot be made.
     pub(super) fn start(root: Root, logger: &'static str) -> io::Result<Self> {
+        Self::start_with(root, logger, RETRY)
+    }
+
+    fn start_with(root: Root, logger: &'static str, retry: Duration) -> io::Result<Self> {
         let (messages, received) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         std::thread::Builder::new()
             .name("recorder".into())
             .spawn(move || {
-                let mut troubles = BTreeMap::new();
-                for message in received {
-                    let (what, result) = match message {
-                        Message::Status(status) => ("the status", status::write(&root, &status)),
-                        Message::Changes(entries) => {
-                            ("the history", history::record(&root, &entries))
-                        }
-                    };
-                    note(&mut troubles, logger, what, result);
-                }
+                let mut writer = Writer {
+                    root,
+                    logger,
+                    unwritten: BTreeMap::new(),
+                    troubles: BTreeMap::new(),
+                };
+                while writer.handle(&received, retry) {}
                 // Nobody may be waiting any more.
                 let _ = finished.send(());
             })?;
@@ -85,23 +89,65 @@ impl Recorder {
     }
 }
 
-/// Logs that something cannot be written: once, and when it can again.
-fn note(
-    troubles: &mut BTreeMap<&'static str, String>,
-    logger: &str,
-    what: &'static str,
-    result: io::Result<()>,
-) {
-    match result.map_err(|error| error.to_string()) {
-        Ok(()) => {
-            if troubles.remove(what).is_some() {
-                info!(target: logger, "Writing {what} of the agent again.");
+/// What the thread works with.
+struct Writer {
+    root: Root,
+    logger: &'static str,
+    /// The latest status of each manager whose file could not be written.
+    unwritten: BTreeMap<String, Box<Status>>,
+    /// What cannot be written, and why.
+    troubles: BTreeMap<String, String>,
+}
+
+impl Writer {
+    /// Writes what is handed over next, or what could not be written when nothing comes for a while; `false` at the end.
+    fn handle(&mut self, received: &Receiver<Message>, retry: Duration) -> bool {
+        let message = if self.unwritten.is_empty() {
+            received.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            received.recv_timeout(retry)
+        };
+        match message {
+            Ok(Message::Status(status)) => self.write(status),
+            Ok(Message::Changes(entries)) => {
+                let result = history::record(&self.root, &entries);
+                self.note("the history of the agent".into(), result);
             }
+            Err(RecvTimeoutError::Timeout) => {
+                for status in std::mem::take(&mut self.unwritten).into_values() {
+                    self.write(status);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return false,
         }
-        Err(error) => {
-            if troubles.get(what) != Some(&error) {
-                warn!(target: logger, "Cannot write {what} of the agent: {error}. The work goes on.");
-                troubles.insert(what, error);
+        true
+    }
+
+    fn write(&mut self, status: Box<Status>) {
+        let result = status::write(&self.root, &status);
+        let manager = status.manager.clone();
+        if result.is_err() {
+            self.unwritten.insert(manager.clone(), status);
+        } else {
+            self.unwritten.remove(&manager);
+        }
+        self.note(format!("the status of {manager}"), result);
+    }
+
+    /// Logs that something cannot be written: once, and when it can again.
+    fn note(&mut self, what: String, result: io::Result<()>) {
+        let logger = self.logger;
+        match result.map_err(|error| error.to_string()) {
+            Ok(()) => {
+                if self.troubles.remove(&what).is_some() {
+                    info!(target: logger, "Writing {what} again.");
+                }
+            }
+            Err(error) => {
+                if self.troubles.get(&what) != Some(&error) {
+                    warn!(target: logger, "Cannot write {what}: {error}. The work goes on.");
+                    self.troubles.insert(what, error);
+                }
             }
         }
     }
@@ -111,7 +157,7 @@ fn note(
 mod tests {
     use super::*;
     use crate::agent::report::Report;
-    use crate::system::files::PrivateDirectory;
+    use crate::system::files::{self, Attributes, PrivateDirectory};
     use crate::system::time;
     use std::os::unix::fs::MetadataExt;
     use std::time::Instant;
@@ -146,6 +192,32 @@ mod tests {
         recorder.changes(change("two"));
         until(2);
         assert_eq!(inode(), before, "the same is not written twice");
+        recorder.finish();
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_written_is_written_when_it_can_without_news() {
+        let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-recorder-").unwrap();
+        let root = Root::at(place.path());
+        let directory = root.path(status::DIRECTORY);
+        let parent = directory.parent().unwrap();
+        files::create_directories(parent, 0o755).unwrap();
+        // Something is in the way, whoever we are.
+        files::replace(&directory, b"", &Attributes::mode(0o644)).unwrap();
+        let retry = Duration::from_millis(20);
+        let mut recorder = Recorder::start_with(root.clone(), "gce-guest", retry).unwrap();
+        let first = Status::new("accounts", 1, time::now());
+        let latest = Status::new("accounts", 2, time::now());
+        recorder.status(&first);
+        recorder.status(&latest);
+        std::thread::sleep(4 * retry);
+        assert!(status::read(&root, "accounts").is_err());
+        files::remove(&directory).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while status::read(&root, "accounts").ok().flatten() != Some(latest.clone()) {
+            assert!(Instant::now() < deadline, "it is not written again");
+            std::thread::yield_now();
+        }
         recorder.finish();
     }
 }

@@ -1,8 +1,9 @@
 //! What the service manager is told: readiness, a line on how things are, reloads, the end, and that the loop is alive.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use log::error;
+use log::{error, info};
 
 use super::LOGGER;
 use super::status::{State, Status};
@@ -16,6 +17,8 @@ pub(super) struct Service {
     watchdog: Option<(Duration, Instant)>,
     /// What was told last.
     line: String,
+    /// Whether the last message did not get through, which the log has been told.
+    is_lost: bool,
 }
 
 impl Service {
@@ -25,21 +28,22 @@ impl Service {
             manager,
             watchdog: watchdog.map(|every| (every / 2, Instant::now())),
             line: String::new(),
+            is_lost: false,
         }
     }
 
     /// The agent handles events from here on. It does not wait for metadata: what must come after that waits by
     /// `gce-guest status --wait` (pains 12).
-    pub(super) fn ready(&self) {
+    pub(super) fn ready(&mut self) {
         self.tell("READY=1");
     }
 
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading(&mut self) {
         let now = time::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping(&mut self) {
         self.tell("STOPPING=1");
     }
 
@@ -67,10 +71,21 @@ impl Service {
         }
     }
 
-    fn tell(&self, state: &str) {
-        if let Err(error) = self.manager.notify(state) {
-            error!(target: LOGGER, "Cannot tell the service manager {state:?}: {error}.");
+    fn tell(&mut self, state: &str) {
+        let result = self.manager.notify(state);
+        match (self.is_news(&result), result) {
+            (true, Err(error)) => {
+                error!(target: LOGGER, "Cannot tell the service manager {state:?}: {error}. This is said once.");
+            }
+            (true, Ok(())) => info!(target: LOGGER, "The service manager can be told again."),
+            (false, _) => {}
         }
+    }
+
+    /// Whether it is news that a message got through, or did not: a socket that is gone would else be told at every sign of
+    /// life.
+    fn is_news(&mut self, result: &io::Result<()>) -> bool {
+        std::mem::replace(&mut self.is_lost, result.is_err()) != result.is_err()
     }
 }
 
@@ -118,6 +133,15 @@ mod tests {
             line(all.iter()),
             "accounts: ok; network: ok but for 1 problem; scripts: waits for metadata"
         );
+    }
+
+    #[test]
+    fn a_service_manager_that_is_gone_is_told_of_once() {
+        let mut service = Service::new(ServiceManager::new(None), None);
+        let gone = || Err(io::Error::from(io::ErrorKind::NotFound));
+        let results = [Ok(()), gone(), gone(), gone(), Ok(()), Ok(()), gone()];
+        let news = results.map(|result| service.is_news(&result));
+        assert_eq!(news, [false, true, false, false, true, false, true]);
     }
 
     #[test]

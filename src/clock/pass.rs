@@ -26,6 +26,8 @@ pub struct Rtc {
     pub time: Timestamp,
     /// In which time it runs.
     pub mode: Mode,
+    /// How far that time is ahead of UTC.
+    pub shift: SignedDuration,
     /// How far the clock is ahead of it.
     pub offset: SignedDuration,
 }
@@ -53,6 +55,10 @@ pub fn look(root: &Root) -> io::Result<Look> {
         Ok((clocks, rtc)) => (clocks, Ok(rtc)),
         Err(error) => (clocks(), Err(rtc_problem(&error))),
     };
+    let rtc_is_proven = match &rtc {
+        Ok(rtc) => is_proven(root, rtc.shift),
+        Err(_) => false,
+    };
     let synchronized = match &running {
         Some(running) => running.is_synchronized(),
         None => time::is_synchronized().unwrap_or(false),
@@ -60,6 +66,7 @@ pub fn look(root: &Root) -> io::Result<Look> {
     let observed = Observed {
         offset: rtc.as_ref().ok().map(|rtc| rtc.offset),
         service: running.as_ref().map(|running| running.service),
+        rtc_is_proven,
         synchronized,
         may_set: time::may_set(),
     };
@@ -81,8 +88,20 @@ fn read_rtc(root: &Root) -> io::Result<(Clocks, Rtc)> {
     let reading = rtc::read(root)?;
     let clock = reading.at.realtime;
     let time = moment(reading.time, mode, &zone, clock).map_err(io::Error::other)?;
-    let offset = clock.duration_since(time);
-    Ok((reading.at, Rtc { time, mode, offset }))
+    let shown = moment(reading.time, Mode::Utc, &zone, clock).map_err(io::Error::other)?;
+    let rtc = Rtc {
+        time,
+        mode,
+        shift: shown.duration_since(time),
+        offset: clock.duration_since(time),
+    };
+    Ok((reading.at, rtc))
+}
+
+/// Whether the last pass since the boot left the clock beside the RTC. A record that cannot be read proves nothing.
+fn is_proven(root: &Root, shift: SignedDuration) -> bool {
+    let last = Record::read(root).ok().flatten();
+    last.is_some_and(|last| last.proves_rtc(shift.as_secs_f64()))
 }
 
 /// The time zone of the machine; UTC where none is set (localtime(5)).
@@ -108,6 +127,8 @@ pub struct Outcome {
     pub record: Record,
     /// What failed and may succeed later.
     pub failure: Option<String>,
+    /// The clock was stepped by the RTC, and the service does not know of it: another pass is due at once, to ask it.
+    pub service_is_next: bool,
 }
 
 /// Looks at the clock and puts it right.
@@ -118,13 +139,9 @@ pub fn synchronize(
     root: &Root,
     settings: &Settings,
     cause: &Cause,
-    any_step: bool,
+    occasion: Occasion,
 ) -> io::Result<Outcome> {
     let look = look(root)?;
-    let occasion = Occasion {
-        stood_still: cause.stood_still(),
-        any_step,
-    };
     let mut pass = Pass {
         settings,
         look: &look,
@@ -143,6 +160,7 @@ pub fn synchronize(
         deed,
         service: look.observed.service,
         rtc: look.rtc.as_ref().ok().map(|rtc| rtc.mode),
+        rtc_shift: look.rtc.as_ref().ok().map(|rtc| rtc.shift.as_secs_f64()),
         offset_before: look.observed.offset.map(|offset| offset.as_secs_f64()),
         offset_after: look
             .observed
@@ -154,7 +172,9 @@ pub fn synchronize(
         text,
         problems: pass.problems,
     };
+    let is_unasked = look.running.is_some() && pass.asked == Asked::NotYet;
     Ok(Outcome {
+        service_is_next: is_unasked && record.deed == Deed::Stepped,
         record,
         failure: pass.failure,
     })
@@ -212,8 +232,9 @@ impl Pass<'_> {
             "synced system time with hardware clock: {}",
             movement(self.moved())
         );
-        if let Some(running) = &self.look.running {
-            // ntpd ends when it finds the clock too far off, and otherwise holds on to what it measured before.
+        if let (Some(running), Asked::Silent) = (&self.look.running, self.asked) {
+            // ntpd ends when it finds the clock too far off, and otherwise holds on to what it measured before. Where it is
+            // still to be asked it is restarted for that.
             if running.service == Service::Ntpd
                 && let Err(error) = running.restart()
             {

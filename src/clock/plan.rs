@@ -22,6 +22,9 @@ pub struct Observed {
     pub offset: Option<SignedDuration>,
     /// The time service that runs.
     pub service: Option<Service>,
+    /// Whether the RTC has proved itself: taken as it is taken now, it showed the time of the clock when the clock was looked
+    /// at before.
+    pub rtc_is_proven: bool,
     /// Whether a time service says that the clock is right.
     pub synchronized: bool,
     /// Whether this process may set the clock.
@@ -35,6 +38,8 @@ pub struct Occasion {
     pub stood_still: bool,
     /// Somebody allowed a step of any size.
     pub any_step: bool,
+    /// The clock has just been stepped by the RTC for the same cause. What is left is for the service.
+    pub stepped: bool,
 }
 
 /// What came of asking the time service to measure again.
@@ -91,6 +96,19 @@ pub fn plan(observed: &Observed, settings: &Settings, occasion: Occasion, asked:
     if asked == Asked::Answered {
         return Action::Nothing(Reason::Measured);
     }
+    let limit = Duration::from_secs(settings.max_step.into());
+    let is_allowed = distance <= limit || occasion.any_step;
+    if let (Some(service), Asked::NotYet, true) = (observed.service, asked, occasion.stood_still) {
+        // The service's word is from before, and to measure takes it seconds. The RTC is there at once; but it may have
+        // been set by a clock that was late already, so that the service has to measure even where the two agree.
+        let by_rtc =
+            is_late_or_far_off(offset) && observed.rtc_is_proven && !occasion.stepped && is_allowed;
+        return if by_rtc {
+            Action::Step(-offset)
+        } else {
+            Action::Ask(service)
+        };
+    }
     if distance <= TOLERANCE {
         return Action::Nothing(Reason::Right);
     }
@@ -104,11 +122,21 @@ pub fn plan(observed: &Observed, settings: &Settings, occasion: Occasion, asked:
     if let (Some(service), Asked::NotYet) = (observed.service, asked) {
         return Action::Ask(service);
     }
-    let limit = Duration::from_secs(settings.max_step.into());
-    if distance > limit && !occasion.any_step {
+    if !is_allowed {
         return Action::Nothing(Reason::TooFar);
     }
     Action::Step(-offset)
+}
+
+/// Whether a clock that is so far ahead of the RTC is surely wrong. The RTC is late by up to a second and never early, so one
+/// that is behind it is late.
+fn is_late_or_far_off(offset: SignedDuration) -> bool {
+    let uncertain = if offset.is_negative() {
+        TOLERANCE
+    } else {
+        COARSENESS
+    };
+    offset.unsigned_abs() > uncertain
 }
 
 /// Without the RTC a service is the only one to know the time.
@@ -138,22 +166,32 @@ mod tests {
     const STOOD_STILL: Occasion = Occasion {
         stood_still: true,
         any_step: false,
+        stepped: false,
+    };
+
+    const STEPPED: Occasion = Occasion {
+        stood_still: true,
+        any_step: false,
+        stepped: true,
     };
 
     const ALLOWED: Occasion = Occasion {
         stood_still: false,
         any_step: true,
+        stepped: false,
     };
 
     const USUAL: Occasion = Occasion {
         stood_still: false,
         any_step: false,
+        stepped: false,
     };
 
     fn observed(offset: Option<f64>, service: Option<Service>, synchronized: bool) -> Observed {
         Observed {
             offset: offset.map(SignedDuration::from_secs_f64),
             service,
+            rtc_is_proven: true,
             synchronized,
             may_set: true,
         }
@@ -181,11 +219,21 @@ mod tests {
             (-10.0, None, true, STOOD_STILL, NotYet, step(10.0)),
             (-1.5, None, true, STOOD_STILL, NotYet, nothing(Reason::Kept)),
             // A service that can.
-            (-0.4, chrony, false, STOOD_STILL, NotYet, nothing(Reason::Right)),
-            (-1.4, chrony, true, STOOD_STILL, NotYet, nothing(Reason::Kept)),
-            (-1.4, chrony, false, STOOD_STILL, NotYet, ask),
-            (-1.6, chrony, true, STOOD_STILL, NotYet, ask),
+            (-0.4, chrony, false, USUAL, NotYet, nothing(Reason::Right)),
+            (-1.4, chrony, true, USUAL, NotYet, nothing(Reason::Kept)),
+            (-1.4, chrony, false, USUAL, NotYet, ask),
             (-1.6, chrony, true, USUAL, NotYet, ask),
+            // Its word is from before the machine stood still: the RTC first, and then the service, whatever the RTC says.
+            (-0.4, chrony, true, STOOD_STILL, NotYet, ask),
+            (-0.6, chrony, true, STOOD_STILL, NotYet, step(0.6)),
+            (-6.0, chrony, true, STOOD_STILL, NotYet, step(6.0)),
+            (-6.0, chrony, false, STOOD_STILL, NotYet, step(6.0)),
+            (-3600.1, chrony, true, STOOD_STILL, NotYet, ask),
+            (1.4, chrony, true, STOOD_STILL, NotYet, ask),
+            (1.6, chrony, true, STOOD_STILL, NotYet, step(-1.6)),
+            (0.0, chrony, true, STEPPED, NotYet, ask),
+            (-6.0, chrony, true, STEPPED, NotYet, ask),
+            (0.1, chrony, true, STEPPED, Silent, nothing(Reason::Right)),
             (86400.0, chrony, false, USUAL, NotYet, ask),
             // It measured, and what it says counts, however far off the RTC is.
             (-3600.0, chrony, true, STOOD_STILL, Answered, nothing(Reason::Measured)),
@@ -200,6 +248,20 @@ mod tests {
             let decided = plan(&observed, &Settings::default(), occasion, asked);
             assert_eq!(decided, action, "{observed:?} {occasion:?} {asked:?}");
         }
+    }
+
+    #[test]
+    fn an_rtc_that_was_wrong_before_does_not_come_before_the_service() {
+        let at = |service, asked| {
+            let mut observed = observed(Some(-1800.0), service, true);
+            observed.rtc_is_proven = false;
+            plan(&observed, &Settings::default(), STOOD_STILL, asked)
+        };
+        let chrony = Some(Service::Chrony);
+        assert_eq!(at(chrony, Asked::NotYet), Action::Ask(Service::Chrony));
+        // Where nobody else knows the time, it is all there is.
+        assert_eq!(at(chrony, Asked::Silent), step(1800.0));
+        assert_eq!(at(None, Asked::NotYet), step(1800.0));
     }
 
     #[test]
@@ -286,19 +348,23 @@ mod tests {
         fn no_step_is_longer_than_allowed_and_none_is_made_against_a_fresh_measurement(
             offset in prop::option::of(-1e10_f64..1e10),
             service in prop::option::of(prop::sample::select(Service::ALL.to_vec())),
-            synchronized: bool, may_set: bool, stood_still: bool, max_step: u32, hwclock_fallback: bool,
+            synchronized: bool, may_set: bool, stood_still: bool, stepped: bool, max_step: u32, hwclock_fallback: bool,
+            rtc_is_proven: bool,
             asked in prop::sample::select(vec![Asked::NotYet, Asked::Answered, Asked::Silent]),
         ) {
             let mut observed = observed(offset, service, synchronized);
             observed.may_set = may_set;
+            observed.rtc_is_proven = rtc_is_proven;
             let settings = Settings { max_step, hwclock_fallback };
-            let occasion = Occasion { stood_still, any_step: false };
+            let occasion = Occasion { stood_still, any_step: false, stepped };
             match plan(&observed, &settings, occasion, asked) {
                 Action::Step(by) => {
                     prop_assert!(may_set && asked != Asked::Answered);
                     prop_assert!(by.unsigned_abs() <= Duration::from_secs(max_step.into()));
                     prop_assert_eq!(Some(-by), observed.offset);
-                    prop_assert!(service.is_none() || asked == Asked::Silent);
+                    // Against a service that can be asked only where its word is from before, and once.
+                    let before_the_service = stood_still && rtc_is_proven && !stepped && asked == Asked::NotYet;
+                    prop_assert!(service.is_none() || asked == Asked::Silent || before_the_service);
                 }
                 Action::RunHwclock => prop_assert!(may_set && hwclock_fallback && offset.is_none()),
                 Action::Ask(_) => prop_assert!(may_set && asked == Asked::NotYet),

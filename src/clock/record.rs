@@ -4,6 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::COARSENESS;
 use super::service::Service;
 use super::zone::Mode;
 use crate::system::files::{self, Attributes};
@@ -40,6 +41,9 @@ pub struct Record {
     pub service: Option<Service>,
     /// In which time the RTC runs; `None` when it could not be read.
     pub rtc: Option<Mode>,
+    /// How far what the RTC shows is ahead of UTC, in seconds, as it was taken; `None` when it could not be read.
+    #[serde(default)]
+    pub rtc_shift: Option<f64>,
     /// How far the clock was ahead of the RTC before, in seconds; negative when behind.
     pub offset_before: Option<f64>,
     /// The same after.
@@ -57,6 +61,16 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether an RTC whose time is taken for so many seconds ahead of UTC showed the time of the clock when this pass had
+    /// ended. One that is taken otherwise now, because /etc/adjtime or the time zone has changed, has not.
+    #[must_use]
+    pub fn proves_rtc(&self, shift: f64) -> bool {
+        let is_near = |offset: f64| offset.abs() <= COARSENESS.as_secs_f64();
+        self.rtc_shift
+            .is_some_and(|known| (known - shift).abs() < 1.0)
+            && self.offset_after.is_some_and(is_near)
+    }
+
     /// Keeps it in place of the last one.
     ///
     /// # Errors
@@ -82,5 +96,43 @@ impl Record {
         serde_json::from_slice(&text)
             .map(Some)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rtc_is_proven_by_a_pass_that_left_the_clock_beside_it() {
+        for (offset_after, rtc_shift, shift, proven) in [
+            (Some(0.0), Some(0.0), 0.0, true),
+            (Some(-1.4), Some(0.0), 0.0, true),
+            (Some(1.6), Some(0.0), 0.0, false),
+            (Some(-3600.0), Some(0.0), 0.0, false),
+            // In local time, and after the end of summer time.
+            (Some(0.0), Some(7200.0), 7200.0, true),
+            (Some(0.0), Some(7200.0), 3600.0, false),
+            (Some(0.0), Some(0.0), 19_800.0, false),
+            // It could not be read, or the pass was that of an earlier version.
+            (None, None, 0.0, false),
+            (Some(0.0), None, 0.0, false),
+        ] {
+            let record = Record {
+                cause: String::new(),
+                deed: Deed::Nothing,
+                service: None,
+                rtc: None,
+                rtc_shift,
+                offset_before: None,
+                offset_after,
+                moved: 0.0,
+                from: String::new(),
+                to: String::new(),
+                text: String::new(),
+                problems: Vec::new(),
+            };
+            assert_eq!(record.proves_rtc(shift), proven, "{record:?} {shift}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `gce-guest accounts` and `gce-guest explain user`: the users that metadata asks for, for people and for scripts.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -10,16 +11,18 @@ use serde_json::{Value, json};
 use super::output::{counted, print, print_chain, print_json};
 use super::pass::{record, take_place_of_agent};
 use super::require_root;
-use crate::accounts::explain::explain;
+use crate::accounts::explain::{Link, explain};
 use crate::accounts::keys::{DesiredKeys, desired};
 use crate::accounts::ledger::Origin;
 use crate::accounts::observe::observe;
-use crate::accounts::plan::{Observed, Plan, plan};
+use crate::accounts::plan::{KeysFile, Observed, Plan, UserState, plan};
 use crate::accounts::sources::Sources;
 use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
+use crate::agent::status;
 use crate::cli::tell;
 use crate::commands::{explain as explanation, input, network};
+use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
@@ -118,12 +121,20 @@ pub fn run_explain(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         What::Route { address } => return network::run_explain(address),
     };
     let situation = look(Some(name))?;
-    let links = explain(
+    let mut links = explain(
         name,
         &situation.desired,
         &situation.input.settings,
         &situation.observed,
     );
+    let is_told = |reason: &String| links.iter().any(|link| link.text.contains(reason.as_str()));
+    let is_behind = links.iter().any(|link| !link.holds);
+    if let Some(reason) = last_failure(name).filter(|reason| is_behind && !is_told(reason)) {
+        links.push(Link {
+            holds: false,
+            text: format!("the last try failed: {reason}"),
+        });
+    }
     print_chain(links.iter().map(|link| (link.holds, link.text.as_str())))
 }
 
@@ -183,10 +194,11 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
         &situation.input.settings.accounts,
         &situation.observed,
     );
-    let users: Vec<Value> = situation
-        .observed
-        .users
-        .keys()
+    let refused = situation.desired.problems.iter();
+    let refused = refused.filter_map(|problem| problem.user.as_ref());
+    let names: BTreeSet<&String> = situation.observed.users.keys().chain(refused).collect();
+    let users: Vec<Value> = names
+        .into_iter()
         .map(|name| user(name, &situation, &plan))
         .collect();
     if as_json {
@@ -214,6 +226,33 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is known to stand in the way of a user's keys.
+fn in_the_way(name: &str, observed: &Observed) -> Option<String> {
+    match observed.users.get(name) {
+        Some(UserState::Present {
+            keys: KeysFile::Refused(reason),
+            ..
+        }) => Some(reason.clone()),
+        _ => None,
+    }
+}
+
+/// What is wrong with the last line of metadata for a user.
+fn refused_line(name: &str, desired: &DesiredKeys) -> Option<String> {
+    let mut lines = desired.problems.iter().rev();
+    let line = lines.find(|problem| problem.user.as_deref() == Some(name))?;
+    let place = format!("line {} of {}", line.line, line.source.path());
+    Some(format!("{place}: {}", line.reason))
+}
+
+/// Why the agent's last pass did not bring a user in line, if it was so.
+fn last_failure(name: &str) -> Option<String> {
+    let status = status::read(&Root::machine(), Manager::Accounts.name()).ok()??;
+    let about = format!("user {name}: ");
+    let mut failures = status.failures.iter();
+    failures.find_map(|text| text.strip_prefix(&about).map(String::from))
+}
+
 /// One user, as data.
 fn user(name: &str, situation: &Situation, plan: &Plan) -> Value {
     let keys = situation.desired.users.get(name);
@@ -231,8 +270,14 @@ fn user(name: &str, situation: &Situation, plan: &Plan) -> Value {
         .users
         .iter()
         .any(|user| user.name == name && !user.changes.is_empty());
-    let error = plan.blocked.get(name).or(plan.refused.get(name));
-    let state = match (error, pending, keys) {
+    let error = plan.blocked.get(name).or(plan.refused.get(name)).cloned();
+    let error = match keys {
+        _ if error.is_some() => error,
+        _ if pending => in_the_way(name, &situation.observed).or_else(|| last_failure(name)),
+        Some(_) => None,
+        None => refused_line(name, &situation.desired),
+    };
+    let state = match (&error, pending, keys) {
         (Some(error), _, _) => error.clone(),
         (None, true, _) => "changes pending".into(),
         (None, false, Some(_)) => "in line".into(),

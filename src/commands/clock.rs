@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
+use super::input;
 use crate::cli::tell;
 use crate::clock::cause::Cause;
 use crate::clock::pass::{self, Look, look, place};
@@ -18,6 +20,9 @@ use crate::config;
 use crate::config::settings::Clock as Settings;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
+
+/// How long metadata is waited for, which may set `Clock.max_step`.
+const METADATA_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Arguments of `gce-guest clock`.
 #[derive(Args, Debug)]
@@ -153,9 +158,17 @@ fn paragraph(look: &Look, last: Option<&Record>) -> String {
     )
 }
 
-/// The configuration of the files; metadata is not asked, so that the command works without it.
+/// The configuration that the agent has: that of the files and of metadata. Without an answer, that of the files.
 fn settings(root: &Root) -> Settings {
-    config::load(root, None).settings.clock
+    match input::read_within(METADATA_DEADLINE) {
+        Ok(input) => input.settings.clock.clone(),
+        Err(error) => {
+            tell(&format!(
+                "gce-guest: metadata is not there, so only the configuration in files counts: {error:#}"
+            ));
+            config::load(root, None).settings.clock
+        }
+    }
 }
 
 /// Says what a pass would do.
@@ -164,8 +177,8 @@ fn announce(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
     // Whoever asks may be somebody else than who does it.
     look.observed.may_set = true;
     let occasion = Occasion {
-        stood_still: false,
         any_step,
+        ..Occasion::default()
     };
     let settings = settings(root);
     let (decided, text) = match plan(&look.observed, &settings, occasion, Asked::NotYet) {
@@ -209,7 +222,11 @@ fn synchronize(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
     if !time::may_set() {
         bail!("the clock can be set as root only (CAP_SYS_TIME), and not in a container");
     }
-    let outcome = pass::synchronize(root, &settings(root), &Cause::Asked, any_step)
+    let occasion = Occasion {
+        any_step,
+        ..Occasion::default()
+    };
+    let outcome = pass::synchronize(root, &settings(root), &Cause::Asked, occasion)
         .context("look at the clock")?;
     if let Err(error) = outcome.record.write(root) {
         tell(&format!("gce-guest: cannot keep what was done: {error}"));

@@ -1,6 +1,6 @@
 //! `gce-guest tune`: queues, interrupts, disks and memory, for people and for the predecessors' programs.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(crate) fn run_one(what: What, dry_run: bool) -> anyhow::Result<ExitCode> {
         What::Queues | What::Memory | What::All => platform(&endpoint()?),
         What::LocalSsd | What::Schedulers => Platform::default(),
     };
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::new(io::stdout().lock());
     // A reader that has gone away must not stop the tuning half-way.
     let mut listener = |line: &str| drop(writeln!(out, "{line}"));
     let tuned: Vec<Tuned> = steps(what)
@@ -88,6 +88,7 @@ pub(crate) fn run_one(what: What, dry_run: bool) -> anyhow::Result<ExitCode> {
     let tuned = tuned.into_iter().reduce(Tuned::and).unwrap_or_default();
     let would = if dry_run { " (dry run)" } else { "" };
     listener(&format!("{tuned}{would}"));
+    let _ = out.flush();
     Ok(if tuned.failed.is_empty() {
         ExitCode::SUCCESS
     } else {

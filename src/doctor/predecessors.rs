@@ -60,11 +60,11 @@ const LEFTOVERS: [(&str, &str, &str, &str); 6] = [
     ),
 ];
 
-/// Units of ours that have the predecessors' names.
-const OURS: [&str; 2] = [
-    "google-startup-scripts.service",
-    "google-shutdown-scripts.service",
-];
+/// What a unit of ours has in its text: some have the predecessors' names.
+const OURS: &str = "=/usr/bin/gce-guest ";
+
+/// The longest unit that is looked into.
+const LONGEST_UNIT: u64 = 64 * 1024;
 
 /// Their daemons that run beside us.
 pub(super) fn processes() -> Verdict {
@@ -92,12 +92,14 @@ pub(super) fn files() -> Verdict {
         let names = files::Directory::open(Path::new(directory)).and_then(|open| open.names());
         for name in names.unwrap_or_default() {
             let name = name.to_string_lossy().into_owned();
-            if !name.starts_with(beginning) || !name.ends_with(end) || OURS.contains(&name.as_str())
+            let path = format!("{directory}/{name}");
+            let is_unit = name.ends_with(".service");
+            if !name.starts_with(beginning)
+                || !name.ends_with(end)
+                || (is_unit && is_ours(Path::new(&path)))
             {
                 continue;
             }
-            let path = format!("{directory}/{name}");
-            let is_unit = name.ends_with(".service");
             let fix = if is_unit {
                 format!("systemctl disable {name}")
             } else {
@@ -107,6 +109,12 @@ pub(super) fn files() -> Verdict {
         }
     }
     verdict.note("none of their files has an effect")
+}
+
+/// Whether what is behind a link to a unit is ours.
+fn is_ours(unit: &Path) -> bool {
+    let text = files::read(unit, LONGEST_UNIT).ok().flatten();
+    text.is_some_and(|text| String::from_utf8_lossy(&text).contains(OURS))
 }
 
 /// Who else holds a lock that the agent needs.

@@ -90,6 +90,8 @@ pub struct NetworkInterface {
     pub mac: String,
     /// The primary internal IPv4 address; empty on an interface without one.
     pub ip: String,
+    /// `gateway`: the IPv4 gateway; empty without one.
+    pub gateway: String,
     /// `ipv6s`: the IPv6 addresses.
     pub ipv6s: Vec<String>,
     /// `forwardedIps`: addresses of load balancers and protocol forwarding.

@@ -71,6 +71,14 @@ pub enum MetadataError {
 }
 
 impl MetadataError {
+    /// Whether the machine has no way to any server, as before its network is up.
+    #[must_use]
+    pub fn lacks_network(&self) -> bool {
+        use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+        let kinds = [HostUnreachable, NetworkDown, NetworkUnreachable];
+        matches!(self, Self::Unreachable { reason, .. } if kinds.contains(&reason.kind()))
+    }
+
     /// Whether the same request may succeed later: everything but a client's mistake, and 408, 429 and 5xx of those that
     /// the server reports by status (pains 68).
     #[must_use]

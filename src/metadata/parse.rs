@@ -245,6 +245,10 @@ impl Reader {
             forwarded_ipv6s: self.texts(&place.field("forwardedIpv6s"))?,
             ip_aliases: self.texts(&place.field("ipAliases"))?,
             target_instance_ips: self.texts(&place.field("targetInstanceIps"))?,
+            // One that cannot be read is none: it only keeps addresses from taking its place.
+            gateway: optional_text(&place.field("gateway"))
+                .unwrap_or_default()
+                .unwrap_or_default(),
             dhcpv6_refresh: optional_text(&place.field("dhcpv6Refresh"))?,
             mtu: self.number(&place.field("mtu")),
             // One that cannot be read is none: it matters to queues only.

@@ -75,11 +75,20 @@ impl Stop {
     }
 }
 
-/// Says an outage once when it begins and once when it ends.
+/// How long after a boot a machine may be without a network before that is trouble.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says an outage once when it begins and once when it ends. Who has reached nobody so far for want of a network waits for
+/// it, as every boot does, and that is no trouble for a while.
 #[derive(Debug)]
 pub(crate) struct Outage {
     logger: String,
     since: Option<Instant>,
+    /// Whether there was ever an answer.
+    reached: bool,
+    /// Whether the log has been told that we wait, and that there is trouble.
+    waits: bool,
+    told: bool,
 }
 
 impl Outage {
@@ -87,16 +96,24 @@ impl Outage {
         Self {
             logger: logger.to_owned(),
             since: None,
+            reached: false,
+            waits: false,
+            told: false,
         }
     }
 
     /// An attempt failed.
     pub(crate) fn failed(&mut self, error: &MetadataError) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            log::error!(target: &self.logger, "GET request error retrieving metadata. {error}.");
-        } else {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let early = !self.reached && error.lacks_network() && since.elapsed() < NETWORK_PATIENCE;
+        if self.told || (early && self.waits) {
             log::debug!(target: &self.logger, "Still no metadata. {error}.");
+        } else if early {
+            self.waits = true;
+            log::info!(target: &self.logger, "There is no network yet. {error}.");
+        } else {
+            self.told = true;
+            log::error!(target: &self.logger, "GET request error retrieving metadata. {error}.");
         }
     }
 
@@ -104,8 +121,10 @@ impl Outage {
     pub(crate) fn succeeded(&mut self) {
         if let Some(since) = self.since.take() {
             let seconds = since.elapsed().as_secs_f32();
-            log::info!(target: &self.logger, "Metadata is there again after {seconds:.1} s.");
+            let again = if self.told { " again" } else { "" };
+            log::info!(target: &self.logger, "Metadata is there{again} after {seconds:.1} s.");
         }
+        (self.reached, self.waits, self.told) = (true, false, false);
     }
 }
 
@@ -180,6 +199,33 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn unreachable(kind: std::io::ErrorKind) -> MetadataError {
+        MetadataError::Unreachable {
+            address: "169.254.169.254:80".parse().unwrap(),
+            reason: kind.into(),
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_not_there_yet_is_no_trouble_for_a_while_and_one_that_goes_is() {
+        use std::io::ErrorKind::{ConnectionRefused, NetworkUnreachable};
+        let mut outage = Outage::new("test");
+        outage.failed(&unreachable(NetworkUnreachable));
+        assert!(outage.waits && !outage.told);
+        outage.since = Instant::now().checked_sub(NETWORK_PATIENCE);
+        if outage.since.is_some() {
+            outage.failed(&unreachable(NetworkUnreachable));
+            assert!(outage.told, "it lasts");
+        }
+        outage.succeeded();
+        assert!(!outage.told);
+        outage.failed(&unreachable(NetworkUnreachable));
+        assert!(outage.told, "it was there before");
+        let mut outage = Outage::new("test");
+        outage.failed(&unreachable(ConnectionRefused));
+        assert!(outage.told, "there is a network, and nobody answers");
+    }
 
     fn fast(attempts: u32) -> Retry {
         Retry {

@@ -9,7 +9,7 @@ use super::interfaces;
 use super::metadata_route;
 use super::observe::Observed;
 use super::record::{Mark, Record, mark};
-use super::routes::{Origin, Problem, is_metadata_server, shortened, text, wanted};
+use super::routes::{Origin, Problem, Taken, is_metadata_server, shortened, text, wanted};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
@@ -398,9 +398,10 @@ struct Desired {
 impl Desired {
     fn new(nics: &[NetworkInterface], settings: &Settings, links: &[Link]) -> Self {
         let mut desired = Self::default();
+        let taken = Taken::new(nics);
         let mut claims: BTreeMap<IpNet, (u32, Origin)> = BTreeMap::new();
         for (position, nic) in nics.iter().enumerate() {
-            let (wanted, mut problems) = wanted(position, nic, &settings.ip_forwarding);
+            let (wanted, mut problems) = wanted(position, nic, &taken, &settings.ip_forwarding);
             desired.problems.append(&mut problems);
             let Ok(mac) = nic.mac.parse() else {
                 desired.unreadable = true;

@@ -64,6 +64,69 @@ pub enum Unusable {
     /// With it the machine would talk to itself instead of its neighbours and its gateway.
     #[error("it contains the interface's own address {0}, and with it those of its neighbours")]
     Around(IpAddr),
+    /// It is, or contains, an address that another interface or a gateway has.
+    #[error("{address} is {holder}")]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Whose it is.
+        holder: Holder,
+    },
+}
+
+/// Who has an address besides the interface that it is to be forwarded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// The NIC at this position.
+    Interface(usize),
+    /// The gateway of the NIC at this position.
+    Gateway(usize),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(nic) => write!(formatter, "the own address of network interface {nic}"),
+            Self::Gateway(nic) => write!(formatter, "the gateway of network interface {nic}"),
+        }
+    }
+}
+
+/// The addresses of metadata's NICs and of their gateways. A forwarded one in their place would cut the machine off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    addresses: Vec<(IpAddr, Holder)>,
+}
+
+impl Taken {
+    /// Those of all NICs. What is no address is left out.
+    #[must_use]
+    pub fn new(nics: &[NetworkInterface]) -> Self {
+        let mut addresses = Vec::new();
+        for (position, nic) in nics.iter().enumerate() {
+            for (text, holder) in [
+                (&nic.ip, Holder::Interface(position)),
+                (&nic.gateway, Holder::Gateway(position)),
+            ] {
+                addresses.extend(text.parse().ok().map(|address| (address, holder)));
+            }
+        }
+        Self { addresses }
+    }
+
+    /// Why a prefix cannot be forwarded to a NIC.
+    fn check(&self, nic: usize, prefix: IpNet) -> Result<IpNet, Unusable> {
+        let mut within = self.addresses.iter();
+        let Some(&(address, holder)) = within.find(|(address, _)| prefix.contains(address)) else {
+            return Ok(prefix);
+        };
+        let is_it = IpNet::from(address) == prefix;
+        Err(match holder {
+            Holder::Interface(other) if other == nic && is_it => Unusable::Own,
+            Holder::Interface(other) if other == nic => Unusable::Around(address),
+            holder => Unusable::Taken { address, holder },
+        })
+    }
 }
 
 /// Something in metadata or in the configuration that the program cannot follow. It costs what it names and nothing else.
@@ -191,16 +254,18 @@ pub fn is_metadata_server(prefix: IpNet) -> bool {
     METADATA_SERVERS.map(IpNet::from).contains(&prefix)
 }
 
-/// Unspecified, loopback, multicast, broadcast and IPv4-mapped addresses (RFC 6890). The rest of 240.0.0.0/4 is not
-/// here: VPC networks use it.
-const RESERVED: [IpNet; 8] = [
+/// Unspecified, loopback, link-local, multicast, broadcast and IPv4-mapped addresses (RFC 6890). The rest of 240.0.0.0/4 is
+/// not here: VPC networks use it.
+const RESERVED: [IpNet; 10] = [
     v4([0, 0, 0, 0], 8),
     v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
     v4([224, 0, 0, 0], 4),
     v4([255, 255, 255, 255], 32),
     v6([0, 0, 0, 0, 0, 0, 0, 0], 128),
     v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
     v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
     v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
 ];
 
@@ -224,14 +289,14 @@ pub fn text(prefix: IpNet) -> String {
 
 /// The addresses that metadata asks for on one NIC, each once, with its first origin; and what is wrong with the rest.
 ///
-/// `nic` is the position of the interface in metadata.
+/// `nic` is the position of the interface in metadata, and `taken` is of all of them.
 #[must_use]
 pub fn wanted(
     nic: usize,
     interface: &NetworkInterface,
+    taken: &Taken,
     settings: &IpForwarding,
 ) -> (BTreeMap<IpNet, Origin>, Vec<Problem>) {
-    let own: Option<IpAddr> = interface.ip.parse().ok();
     let mac: Option<MacAddress> = interface.mac.parse().ok();
     let applies = |enabled: bool, except: &[MacAddress]| {
         enabled && mac.is_none_or(|mac| !except.contains(&mac))
@@ -258,12 +323,7 @@ pub fn wanted(
         let origin = Origin { nic, list };
         let mut problems = Vec::new();
         for text in texts.iter().filter(|_| enabled) {
-            let usable = parse(text).and_then(|prefix| match own {
-                Some(own) if IpNet::from(own) == prefix => Err(Unusable::Own),
-                Some(own) if prefix.contains(&own) => Err(Unusable::Around(own)),
-                _ => Ok(prefix),
-            });
-            match usable {
+            match parse(text).and_then(|prefix| taken.check(nic, prefix)) {
                 Ok(prefix) => {
                     wanted.entry(prefix).or_insert(origin);
                 }
@@ -305,6 +365,15 @@ mod tests {
             target_instance_ips: targets,
             ..NetworkInterface::default()
         }
+    }
+
+    /// What the only NIC of metadata wants.
+    fn wanted_by(
+        nic: &NetworkInterface,
+        settings: &IpForwarding,
+    ) -> (BTreeMap<IpNet, Origin>, Vec<Problem>) {
+        let taken = Taken::new(std::slice::from_ref(nic));
+        wanted(0, nic, &taken, settings)
     }
 
     #[test]
@@ -372,7 +441,7 @@ mod tests {
                 &["10.1.0.0/24", "203.0.113.1", "2600:1900::1"],
             ),
         ] {
-            let wanted: Vec<_> = wanted(0, &nic, &settings).0.into_keys().map(text).collect();
+            let wanted: Vec<_> = wanted_by(&nic, &settings).0.into_keys().map(text).collect();
             assert_eq!(wanted, expected, "{settings:?}");
         }
     }
@@ -403,10 +472,49 @@ mod tests {
             &["10.128.0.0/20", "10.0.0.0/8", "10.128.0.16/28"],
             &[],
         ]);
-        let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
+        let (wanted, problems) = wanted_by(&nic, &IpForwarding::default());
         let wanted: Vec<_> = wanted.into_keys().map(text).collect();
         assert_eq!(wanted, ["10.128.0.3", "10.128.0.16/28"]);
         assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+
+    #[test]
+    fn what_another_interface_or_a_gateway_has_is_refused() {
+        let first = NetworkInterface {
+            gateway: "10.128.0.1".into(),
+            ..nic([
+                &["10.128.0.1", "10.129.0.2", "10.129.0.3"],
+                &["2600:1900::2", "fe80::1"],
+                &["10.128.0.0/31", "10.129.0.0/20", "10.130.0.0/24"],
+                &[],
+            ])
+        };
+        let second = NetworkInterface {
+            ip: "10.129.0.2".into(),
+            gateway: "10.129.0.1".into(),
+            ..NetworkInterface::default()
+        };
+        let taken = Taken::new(&[first.clone(), second]);
+        let (wanted, problems) = wanted(0, &first, &taken, &IpForwarding::default());
+        let wanted: Vec<_> = wanted.into_keys().map(text).collect();
+        assert_eq!(wanted, ["10.129.0.3", "10.130.0.0/24", "2600:1900::2"]);
+        let reasons: Vec<String> = problems
+            .iter()
+            .map(|problem| match problem {
+                Problem::Address { text, reason, .. } => format!("{text}: {reason}"),
+                other => other.to_string(),
+            })
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "10.128.0.1: 10.128.0.1 is the gateway of network interface 0",
+                "10.129.0.2: 10.129.0.2 is the own address of network interface 1",
+                "fe80::1: it overlaps fe80::/10, which is not for forwarding",
+                "10.128.0.0/31: 10.128.0.1 is the gateway of network interface 0",
+                "10.129.0.0/20: 10.129.0.2 is the own address of network interface 1",
+            ]
+        );
     }
 
     #[test]
@@ -416,7 +524,7 @@ mod tests {
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let nic = nic([&texts, &[], &["1.1.1.1", "x"], &[]]);
-        let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
+        let (wanted, problems) = wanted_by(&nic, &IpForwarding::default());
         assert_eq!((wanted.len(), problems.len()), (1, TOLD + 2));
         assert_eq!(
             problems[TOLD].to_string(),
@@ -489,7 +597,7 @@ mod tests {
     fn each_list_is_read_and_two_of_them_can_be_switched_off() {
         let nic = nic([&["1.1.1.1"], &["fd00::1"], &["10.0.0.7/24"], &["2.2.2.2"]]);
         let texts = |settings: &IpForwarding| {
-            let (wanted, problems) = wanted(3, &nic, settings);
+            let (wanted, problems) = wanted(3, &nic, &Taken::default(), settings);
             assert_eq!(problems, []);
             wanted
                 .into_iter()
@@ -519,7 +627,7 @@ mod tests {
             &["1.1.1.1", "10.130.0.0/24"],
             &[],
         ]);
-        let (wanted, problems) = wanted(0, &nic, &IpForwarding::default());
+        let (wanted, problems) = wanted_by(&nic, &IpForwarding::default());
         let prefixes: Vec<_> = wanted.keys().copied().map(text).collect();
         assert_eq!(prefixes, ["1.1.1.1", "10.130.0.0/24"]);
         assert_eq!(wanted[&parse("1.1.1.1").unwrap()].list, List::ForwardedIps);
@@ -537,11 +645,8 @@ mod tests {
 
     #[test]
     fn messages_stay_short_and_on_one_line() {
-        let (_, problems) = wanted(
-            0,
-            &nic([&[&format!("x\n{}", "y".repeat(100_000))], &[], &[], &[]]),
-            &IpForwarding::default(),
-        );
+        let nic = nic([&[&format!("x\n{}", "y".repeat(100_000))], &[], &[], &[]]);
+        let (_, problems) = wanted_by(&nic, &IpForwarding::default());
         let told = problems[0].to_string();
         assert!(told.len() < 250 && !told.contains('\n'), "{told}");
     }

@@ -11,7 +11,7 @@ use super::metadata_route::{self, Unneeded};
 use super::observe::Observed;
 use super::plan::{Plan, is_enabled};
 use super::record::{Mark, mark};
-use super::routes::{Origin, wanted};
+use super::routes::{Origin, Taken, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
 use crate::system::netlink::{Address, Link, MacAddress, Route};
@@ -116,6 +116,7 @@ pub fn status(
         .iter()
         .map(|held| (held.prefix, held.protocol))
         .collect();
+    let taken = Taken::new(nics);
     let mut listed = Vec::with_capacity(nics.len());
     for (position, nic) in nics.iter().enumerate() {
         let mac: Option<MacAddress> = nic.mac.parse().ok();
@@ -145,7 +146,7 @@ pub fn status(
                 })
                 .collect();
         } else if is_enabled(settings) {
-            let (wanted, _) = wanted(position, nic, &settings.ip_forwarding);
+            let (wanted, _) = wanted(position, nic, &taken, &settings.ip_forwarding);
             let missing = |(prefix, origin)| Wanted {
                 prefix,
                 origin,

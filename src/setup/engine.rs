@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use log::{info, warn};
@@ -145,6 +145,8 @@ fn without(record: &StepRecord) -> String {
 #[derive(Default)]
 struct Journal {
     waiting: Mutex<Vec<StepRecord>>,
+    /// Said once: a disk that is full for one record is full for all.
+    told: OnceLock<()>,
 }
 
 impl Journal {
@@ -153,8 +155,10 @@ impl Journal {
         waiting.push(record);
         let Some(place) = context.place() else { return };
         for record in waiting.drain(..) {
-            if let Err(error) = place.save(&record.step, &record) {
-                warn!(target: LOGGER, "What became of the step {} cannot be recorded: {error}.", record.step);
+            if let Err(error) = place.save(&record.step, &record)
+                && self.told.set(()).is_ok()
+            {
+                warn!(target: LOGGER, "What became of the steps cannot be recorded: {error}.");
             }
         }
     }

@@ -33,8 +33,7 @@ impl LocalUsers {
     /// before it.
     #[must_use]
     pub fn read_for(look_ups: usize) -> Self {
-        let switch = read("/etc/nsswitch.conf");
-        if look_ups == 0 || !asks_files_first(&String::from_utf8_lossy(&switch)) {
+        if look_ups == 0 || !come_first() {
             return Self::default();
         }
         let text = read("/etc/passwd");
@@ -55,6 +54,12 @@ impl LocalUsers {
             None => find(&self.text, name, parse),
         }
     }
+}
+
+/// Whether nobody else is asked about the users of `/etc/passwd`.
+#[must_use]
+pub fn come_first() -> bool {
+    asks_files_first(&String::from_utf8_lossy(&read("/etc/nsswitch.conf")))
 }
 
 /// What `/etc/passwd` says of a user.

@@ -67,6 +67,13 @@ impl NameService {
         self.state(|state| state.waited = Duration::ZERO);
     }
 
+    /// Whether a program that looks up a local user would hang now: the files are not what it asks first.
+    #[must_use]
+    pub fn holds_programs_up(&self) -> bool {
+        let is_late = |state: &mut State| state.late.iter().any(|late| !late.is_finished());
+        self.state(is_late) && !local_users::come_first()
+    }
+
     /// Looks up a user; `None` when every source was asked and none knows the name.
     ///
     /// # Errors

@@ -30,16 +30,49 @@ pub fn state() -> Power {
             Err(error) => Power::Unknown(error.to_string()),
         };
     }
-    let inherited = ["RC_RUNLEVEL", "RUNLEVEL"]
-        .into_iter()
-        .find_map(environment::variable)
-        .map(|level| level.to_string_lossy().into_owned());
-    if let Some(level) = inherited {
-        return by_run_level(&level);
-    }
-    match processes::run(&Invocation::new("runlevel", std::iter::empty::<&str>())) {
-        Ok(finished) => by_run_level(&String::from_utf8_lossy(&finished.stdout)),
-        Err(error) => Power::Unknown(error.to_string()),
+    let variable =
+        |name| environment::variable(name).map(|value| value.to_string_lossy().into_owned());
+    let inherited = Inherited {
+        openrc_goes_down: variable("RC_GOINGDOWN"),
+        run_level: variable("RUNLEVEL"),
+        openrc_run_level: variable("RC_RUNLEVEL"),
+    };
+    inherited.power(|| {
+        let runlevel = Invocation::new("runlevel", std::iter::empty::<&str>());
+        match processes::run(&runlevel) {
+            Ok(finished) => by_run_level(&String::from_utf8_lossy(&finished.stdout)),
+            Err(error) => Power::Unknown(error.to_string()),
+        }
+    })
+}
+
+/// What init systems other than systemd tell the scripts that they run.
+struct Inherited {
+    /// `RC_GOINGDOWN`, which OpenRC sets at the end.
+    openrc_goes_down: Option<String>,
+    /// `RUNLEVEL`, that of SysV init and Upstart.
+    run_level: Option<String>,
+    /// `RC_RUNLEVEL`, that of OpenRC: the old one while services are stopped for a new one.
+    openrc_run_level: Option<String>,
+}
+
+impl Inherited {
+    /// What they say together. `ask` asks who keeps the run level of the machine.
+    fn power(&self, ask: impl FnOnce() -> Power) -> Power {
+        if self.openrc_goes_down.as_deref() == Some("YES") {
+            return Power::GoingDown;
+        }
+        if let Some(level) = &self.run_level {
+            return by_run_level(level);
+        }
+        let told = self.openrc_run_level.as_deref().map(by_run_level);
+        if told == Some(Power::GoingDown) {
+            return Power::GoingDown;
+        }
+        match (ask(), told) {
+            (Power::Unknown(_), Some(told)) => told,
+            (asked, _) => asked,
+        }
     }
 }
 
@@ -82,6 +115,26 @@ mod tests {
         for state in ["", "offline", "unknown"] {
             assert!(matches!(by_systemd(state), Power::Unknown(_)), "{state}");
         }
+    }
+
+    #[test]
+    fn openrc_says_that_it_goes_down_and_its_run_level_lags_behind() {
+        let inherited = |openrc_goes_down: Option<&str>, run_level: Option<&str>| Inherited {
+            openrc_goes_down: openrc_goes_down.map(String::from),
+            run_level: run_level.map(String::from),
+            openrc_run_level: Some("default".into()),
+        };
+        let unasked = || unreachable!("it is known");
+        let power = inherited(Some("YES"), None).power(unasked);
+        assert_eq!(power, Power::GoingDown);
+        let power = inherited(None, Some("6")).power(unasked);
+        assert_eq!(power, Power::GoingDown);
+        let power = inherited(None, None).power(|| by_run_level("2 0\n"));
+        assert_eq!(power, Power::GoingDown);
+        let power = inherited(None, None).power(|| by_run_level("unknown\n"));
+        assert_eq!(power, by_run_level("default"));
+        let power = inherited(None, None).power(|| by_run_level("N 2\n"));
+        assert_eq!(power, by_run_level("2"));
     }
 
     #[test]

@@ -242,6 +242,33 @@ fn what_is_wrong_with_the_machine_costs_the_step_and_the_next_run_completes_it()
 }
 
 #[test]
+fn without_room_for_records_the_steps_are_done_all_the_same() {
+    in_sandbox_with(
+        &["--allow-mounts"],
+        "host_keys::without_room_for_records_the_steps_are_done_all_the_same",
+        || {
+            let _vm = Vm::new();
+            let before = image_host_keys();
+            configure(QUICK);
+            let place = "/var/lib/gce-guest";
+            fs::create_dir_all(place).unwrap();
+            run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", place]);
+            let forgetful = set_up();
+            let told = "What became of the steps cannot be recorded: No space left on device";
+            assert_eq!(forgetful.log.matches(told).count(), 1, "{}", forgetful.log);
+            assert_eq!(forgetful.result("boto"), "done");
+            assert_eq!(forgetful.result("instance-configs"), "done");
+            assert_eq!(fingerprints().len(), before.len(), "no key is lost");
+            run(["umount", place]);
+            let next = set_up();
+            assert_eq!(next.status, 0, "{}", next.log);
+            let after = fingerprints();
+            assert!(before.iter().all(|(name, key)| after[name] != *key));
+        },
+    );
+}
+
+#[test]
 fn a_type_that_nobody_knows_costs_itself() {
     in_sandbox("host_keys::a_type_that_nobody_knows_costs_itself", || {
         let _vm = Vm::new();

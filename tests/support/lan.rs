@@ -41,6 +41,14 @@ pub(crate) fn make() -> Vec<Daemon> {
     (0..2).map(serve).collect()
 }
 
+/// Takes from the machine's interfaces what only a kernel that goes would: a machine that is switched off has no addresses.
+pub(crate) fn switch_off() {
+    for number in 0..2 {
+        ip(&format!("-n machine link set eth{number} down"));
+        ip(&format!("-n machine address flush dev eth{number}"));
+    }
+}
+
 /// Adds an interface of the machine, and the other end of its wire with the gateway's address.
 fn add_interface(name: &str, network: u8, mac: &str) {
     let gateway = format!("gw{network}");
@@ -65,8 +73,8 @@ fn ip(words: &str) {
     run(std::iter::once("ip").chain(words.split(' ')));
 }
 
-/// Starts the DHCP server of a network.
-fn serve(network: u8) -> Daemon {
+/// Starts the DHCP server of a network: a single address, behind the interface gwN with the gateway's.
+pub(crate) fn serve(network: u8) -> Daemon {
     let subnet = format!("10.{}.0", 128 + network);
     let mut command = std::process::Command::new("dnsmasq");
     command

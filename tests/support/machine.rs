@@ -29,15 +29,58 @@ const DEADLINE: Duration = Duration::from_secs(280);
 const ROOT: &str = "/run/root";
 
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps";
+
+/// What a machine's root directory is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Image {
+    /// The beginning of its directory's name.
+    name: &'static str,
+    packages: &'static str,
+    /// A script for the new root, $1.
+    customize: &'static str,
+    /// What the first process is called.
+    init: &'static str,
+}
+
+/// The machine of nearly all tests.
+pub(crate) const SYSTEMD: Image = Image {
+    name: "systemd",
+    packages: concat!(
+        "systemd,systemd-sysv,dbus,procps,",
+        // Programs that manage a network, and those that let users in.
+        "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,networkd-dispatcher,",
+        "openssh-server,sudo"
+    ),
+    customize: QUIET,
+    init: "/lib/systemd/systemd",
+};
+
+/// Debian with another first process than systemd.
+pub(crate) const SYSVINIT: Image = Image {
+    name: "sysvinit",
+    packages: "sysvinit-core,sysv-rc,initscripts,procps,iproute2,openssh-server,sudo",
+    customize: "true",
+    init: "init",
+};
+
+/// The same, with OpenRC in place of sysv-rc.
+pub(crate) const OPENRC: Image = Image {
+    name: "openrc",
+    packages: "sysvinit-core,openrc,initscripts,procps,iproute2,openssh-server,sudo",
+    ..SYSVINIT
+};
+
+/// Debian with runit as the first process.
+pub(crate) const RUNIT: Image = Image {
+    name: "runit",
+    packages: "runit-init,runit,runit-services,initscripts,procps,iproute2,openssh-server,sudo",
+    customize: "true",
+    init: "runit",
+};
 
 /// What packages switch on at boot and the tests switch on themselves, each its own.
 const QUIET: &str = "systemctl --quiet --root=\"$1\" disable NetworkManager.service \
-                     NetworkManager-wait-online.service networking.service networkd-dispatcher.service";
-
-/// Programs that manage a network, in the machine's root from the beginning.
-const TOOLS: &str = "network-manager,netplan.io,ifupdown,isc-dhcp-client,dhcpcd-base,iproute2,iputils-ping,\
-                     networkd-dispatcher";
+                     NetworkManager-wait-online.service networking.service networkd-dispatcher.service ssh.service";
 
 /// A machine that is switched on.
 pub(crate) struct Machine {
@@ -59,38 +102,31 @@ pub(crate) fn on_machine_with(
     prepare: impl FnOnce(&Path, &Vm),
     body: impl FnOnce(Machine),
 ) {
-    let installed = |root: &Path, vm: &Vm| {
+    let prepare = |root: &Path, vm: &Vm| {
         install(root);
         prepare(root, vm);
     };
-    on_bare_machine_with(name, options, installed, body);
+    on_machine_of(&SYSTEMD, name, options, prepare, body);
 }
 
-/// The same without the program and its units: a machine on which packages are tried.
-pub(crate) fn on_bare_machine(
-    name: &str,
-    prepare: impl FnOnce(&Path, &Vm),
-    body: impl FnOnce(Machine),
-) {
-    on_bare_machine_with(name, &[], prepare, body);
-}
-
-fn on_bare_machine_with(
+/// The same with another image, and with nothing installed.
+pub(crate) fn on_machine_of(
+    image: &Image,
     name: &str,
     options: &[&str],
     prepare: impl FnOnce(&Path, &Vm),
     body: impl FnOnce(Machine),
 ) {
-    if !is_inside() {
-        return run_inside(name);
+    if std::env::var_os(MARK).is_none() {
+        return run_inside(image, name);
     }
     assemble();
     let vm = Vm::new();
     prepare(Path::new(ROOT), &vm);
-    body(Machine::boot_with(vm, options));
+    body(Machine::boot_image(image, vm, options));
 }
 
-/// Whether this is the test's second run, in the namespaces of its machine.
+/// Whether this is the run on the machine.
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(MARK).is_some()
 }
@@ -98,15 +134,15 @@ pub(crate) fn is_inside() -> bool {
 /// Runs `body` with the root directory of a machine that is switched off, as whoever makes images has it.
 pub(crate) fn on_root(name: &str, body: impl FnOnce(&Path)) {
     if !is_inside() {
-        return run_inside(name);
+        return run_inside(&SYSTEMD, name);
     }
     assemble();
     body(Path::new(ROOT));
 }
 
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
-fn run_inside(name: &str) {
-    let (root, group) = (root_directory(), group(name));
+fn run_inside(image: &Image, name: &str) {
+    let (root, group) = (root_directory(image), group(name));
     let told = catch_unwind(|| {
         alone_in_namespaces(
             name,
@@ -159,7 +195,7 @@ pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], dead
 }
 
 /// The pristine root directory, made where it is missing: its name says what it was made from.
-pub(crate) fn root_directory() -> PathBuf {
+pub(crate) fn root_directory(image: &Image) -> PathBuf {
     let target = Path::new(PROGRAM)
         .ancestors()
         .nth(2)
@@ -169,8 +205,8 @@ pub(crate) fn root_directory() -> PathBuf {
     let lock = File::create(target.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut recipe = DefaultHasher::new();
-    (PACKAGES, TOOLS, QUIET).hash(&mut recipe);
-    let root = target.join(format!("{SUITE}-{:016x}", recipe.finish()));
+    (image.packages, image.customize).hash(&mut recipe);
+    let root = target.join(format!("{SUITE}-{}-{:016x}", image.name, recipe.finish()));
     if !root.is_dir() {
         let new = target.join("new");
         run(["rm", "-rf", new.to_str().unwrap()]);
@@ -184,8 +220,8 @@ pub(crate) fn root_directory() -> PathBuf {
             "--quiet",
             "--mode=root",
             "--variant=minbase",
-            &format!("--include={PACKAGES},{TOOLS}"),
-            &format!("--customize-hook={QUIET}"),
+            &format!("--include={}", image.packages),
+            &format!("--customize-hook={}", image.customize),
             "--aptopt=APT::Install-Recommends \"false\"",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -241,7 +277,41 @@ fn remove_group(name: &str) {
     });
 }
 
-/// Installs the program and its units for scripts, enabled, as the package does it.
+/// Installs the program and all of its units, enabled by their preset, as the package does it.
+pub(crate) fn install_all(root: &Path) {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    install_program(root);
+    let (place, presets) = (
+        root.join("usr/lib/systemd/system"),
+        root.join("usr/lib/systemd/system-preset"),
+    );
+    let root = format!("--root={}", root.display());
+    for file in fs::read_dir(units).unwrap() {
+        let file = file.unwrap().path();
+        let is_preset = file.extension().unwrap() == "preset";
+        let to = if is_preset { &presets } else { &place };
+        fs::create_dir_all(to).unwrap();
+        run(["cp", "-Pf", file.to_str().unwrap(), to.to_str().unwrap()]);
+        if !is_preset && !file.is_symlink() {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            run(["systemctl", "--quiet", &root, "enable", name]);
+        }
+    }
+}
+
+/// Installs the program, without its debugging symbols.
+pub(crate) fn install_program(root: &Path) {
+    let program = root.join("usr/bin/gce-guest");
+    run([
+        "strip",
+        "--strip-debug",
+        "-o",
+        program.to_str().unwrap(),
+        PROGRAM,
+    ]);
+}
+
+/// Installs the program and its units for scripts, enabled, and nothing else.
 pub(crate) fn install(root: &Path) {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
@@ -268,7 +338,13 @@ impl Machine {
         Self::boot_with(vm, &[])
     }
 
-    fn boot_with(vm: Vm, options: &[&str]) -> Self {
+    /// The same with the options that it had before.
+    pub(crate) fn boot_with(vm: Vm, options: &[&str]) -> Self {
+        Self::boot_image(&SYSTEMD, vm, options)
+    }
+
+    /// The same with another first process than systemd.
+    pub(crate) fn boot_image(image: &Image, vm: Vm, options: &[&str]) -> Self {
         let console = File::create("/run/console").unwrap();
         // A network of its own comes with its own settings below /proc/sys/net.
         let api = if options.is_empty() { "no" } else { "network" };
@@ -303,15 +379,17 @@ impl Machine {
             vm,
         };
         poll_until(PATIENCE, "the machine starts", || {
-            let found = attempt(["pgrep", "-P", &parent, "-f", "/lib/systemd/systemd"]);
+            let found = attempt(["pgrep", "-P", &parent, "-f", image.init]);
             machine.leader = String::from_utf8(found.stdout).unwrap().trim().to_owned();
             !machine.leader.is_empty()
         });
+        let is_systemd = image.init == SYSTEMD.init;
         poll_until(Duration::from_secs(60), "systemd answers", || {
-            matches!(
-                machine.state().as_str(),
-                "starting" | "running" | "degraded"
-            )
+            !is_systemd
+                || matches!(
+                    machine.state().as_str(),
+                    "starting" | "running" | "degraded"
+                )
         });
         machine
     }
@@ -349,8 +427,13 @@ impl Machine {
     }
 
     /// Switches the machine off in the orderly way, and waits until it is.
-    pub(crate) fn power_off(mut self) -> Vm {
-        self.attempt(["systemctl", "--no-block", "poweroff"]);
+    pub(crate) fn power_off(self) -> Vm {
+        self.power_off_by(&["systemctl", "--no-block", "poweroff"])
+    }
+
+    /// The same in the words of another first process than systemd.
+    pub(crate) fn power_off_by(mut self, words: &[&str]) -> Vm {
+        self.attempt(words);
         poll_until(Duration::from_secs(120), "the machine is off", || {
             self.container.try_wait().unwrap().is_some()
         });

@@ -31,6 +31,7 @@
 pub(crate) mod lan;
 pub(crate) mod machine;
 pub(crate) mod outside;
+pub(crate) mod package;
 pub(crate) mod virtual_machine;
 pub(crate) mod vm;
 pub(crate) mod web;

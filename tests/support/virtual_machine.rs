@@ -30,7 +30,7 @@ use super::{PROGRAM, output_within, poll_until, run};
 const MARK: &str = "GCE_GUEST_TEST_VIRTUAL_MACHINE";
 
 /// How long a test may take on its virtual machine, the boot included.
-const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// How long the boot may take until the guest's shell answers.
 const BOOT: Duration = Duration::from_secs(300);
@@ -41,7 +41,7 @@ const COMMAND: Duration = Duration::from_secs(180);
 const SUITE: &str = "bookworm";
 
 /// What the guest is made of. `busybox-static` and `kmod` serve the first stage of the boot too.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,udev,kmod,busybox-static,procps,iproute2,ethtool,tzdata,\
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,udev,kmod,busybox-static,procps,iproute2,ethtool,tzdata,openssh-server,sudo,\
                         util-linux-extra,systemd-timesyncd,libcap2,libbsd0,libssl3,libedit2,libseccomp2,libnettle8,libgnutls30";
 
 /// What is unpacked beside them. Debian's time services exclude each other, and the tests start one at a time.
@@ -118,6 +118,11 @@ pub(crate) fn on_virtual_machine(
     let mut hardware = Hardware::new();
     prepare(&mut hardware, &vm);
     body(VirtualMachine::boot(Path::new(&image), &hardware, vm));
+}
+
+/// Whether this is the run beside the virtual machine.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(MARK).is_some()
 }
 
 /// The image, made where it is missing: its name says what it was made from.
@@ -339,6 +344,13 @@ impl VirtualMachine {
         self.tell_monitor("cont", &json!({}));
     }
 
+    /// Has the guest boot again, and waits until its shell answers.
+    pub(crate) fn reboot(&mut self) {
+        self.run("systemctl --no-block reboot");
+        let ready = self.line_of_shell(BOOT);
+        assert_eq!(ready, "ready", "{}", Self::console());
+    }
+
     /// Presses the power button, and waits until the machine is off.
     pub(crate) fn power_off(mut self) {
         self.tell_monitor("system_powerdown", &json!({}));
@@ -392,7 +404,7 @@ fn start(image: &Path, hardware: &Hardware) -> Child {
         .args(["-machine", "q35", "-cpu", "qemu64,+rdrand"])
         .args(["-accel", "tcg,thread=multi,tb-size=512"])
         .args(["-smp", "2", "-m", "768"])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-rtc", "base=utc,clock=host"])
         .args([
             "-smbios",
@@ -415,7 +427,8 @@ fn start(image: &Path, hardware: &Hardware) -> Child {
         .args(["-chardev", &socket("monitor")])
         .args(["-mon", "chardev=monitor,mode=control"])
         // What the guest sends goes out through a socket of QEMU's, so it finds the metadata server in this namespace.
-        .args(["-netdev", "user,id=eth0"])
+        // Its sshd is reached by port 22 of this namespace.
+        .args(["-netdev", "user,id=eth0,hostfwd=tcp:127.0.0.1:22-:22"])
         .args(["-device", "virtio-net-pci,netdev=eth0,mac=42:01:0a:80:00:02"])
         .args(&hardware.arguments)
         .env("TMPDIR", "/run")

@@ -76,6 +76,17 @@ const HOOKS: [(&str, &str, Option<Format>); 5] = [
 const ZSH_DEBIAN: &str = "usr/share/zsh/vendor-completions/_gce-guest";
 const ZSH_ELSEWHERE: &str = "usr/share/zsh/site-functions/_gce-guest";
 
+/// What starts us where systemd does not: directory below packaging/init, place, and in which package it is. Debian's
+/// sysvinit, OpenRC and runit read the scripts of the first; those of the others are for distributions that have them.
+const INITS: [(&str, &str, Option<Format>); 3] = [
+    ("sysvinit", "etc/init.d", Some(Format::Deb)),
+    ("openrc", "usr/share/gce-guest/init/openrc", None),
+    ("runit", "usr/share/gce-guest/init/runit", None),
+];
+
+/// What only one kind of package has below packaging/files: whose reader is there in its distributions alone.
+const OF_ONE: [(&str, Format); 1] = [("etc/apt", Format::Deb)];
+
 /// One thing that is installed.
 #[derive(Debug)]
 pub(crate) enum What {
@@ -154,13 +165,17 @@ pub(crate) fn manual(scratch: &Path, format: Format) -> Result<Layout> {
     Ok(layout)
 }
 
-/// What the system reads: units, presets, the hooks of DHCP clients, and packaging/files with everything at its place.
+/// What the system reads: units, presets, scripts of other init systems, the hooks of DHCP clients, and packaging/files with
+/// everything at its place.
 ///
 /// # Errors
 /// A file of the repository cannot be read.
 pub(crate) fn system(format: Format) -> Result<Layout> {
     let top = crate::top();
     let mut layout = tree(&top.join("packaging/files"), Path::new(""))?;
+    for (top, only) in OF_ONE {
+        layout.retain(|place, _| only == format || !place.starts_with(top));
+    }
     for (path, unit) in tree(&top.join("units"), Path::new(UNITS))? {
         let preset = path
             .extension()
@@ -170,6 +185,14 @@ pub(crate) fn system(format: Format) -> Result<Layout> {
             _ => path,
         };
         layout.insert(place, unit);
+    }
+    for (kind, place, only) in INITS {
+        if only.is_none_or(|only| only == format) {
+            layout.append(&mut tree(
+                &top.join("packaging/init").join(kind),
+                Path::new(place),
+            )?);
+        }
     }
     for (file, place, only) in HOOKS {
         if only.is_none_or(|only| only == format) {
@@ -225,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_packages_differ_in_the_hooks_only() {
+    fn the_packages_differ_in_the_hooks_and_in_what_is_of_one_only() {
         let places = |format| -> Vec<PathBuf> {
             system(format)
                 .expect("the repository is whole")
@@ -236,7 +259,12 @@ mod tests {
         let hooks = HOOKS.map(|(_, place, _)| PathBuf::from(place));
         for place in deb.iter().chain(&rpm) {
             let common = deb.contains(place) && rpm.contains(place);
-            assert!(common || hooks.contains(place), "{}", place.display());
+            let of_one = OF_ONE.iter().any(|(top, _)| place.starts_with(top));
+            assert!(
+                common || of_one || hooks.contains(place) || place.starts_with("etc/init.d"),
+                "{}",
+                place.display()
+            );
         }
     }
 
@@ -249,7 +277,9 @@ mod tests {
         }
         for format in [Format::Deb, Format::Rpm] {
             for place in system(format).expect("read").keys() {
-                let known = ["etc", "usr/lib"].iter().any(|top| place.starts_with(top));
+                let known = ["etc", "usr/lib", "usr/share/gce-guest"]
+                    .iter()
+                    .any(|top| place.starts_with(top));
                 assert!(known, "{}", place.display());
             }
         }

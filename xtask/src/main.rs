@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod boot_test;
 mod commands;
 mod deny;
 mod install;
@@ -41,6 +42,8 @@ enum Task {
     Test(test::Options),
     /// Build the release and lay it out under DIR/usr, with the legacy names, man pages and completions
     Install(install::Options),
+    /// Boot machines with the package, and show how long everything takes
+    BootTest(boot_test::Options),
     /// Measure speed and size beside the predecessors, and write docs/benchmarks.md
     Bench(bench::Options),
     /// Count the instructions of fixed pieces of work, and compare them with those recorded
@@ -54,6 +57,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
+        Task::BootTest(options) => boot_test::run(&options),
         Task::Install(options) => install::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options),
         Task::Workloads(options) => workloads::run(&options),

@@ -1,6 +1,7 @@
 //! One pass over the clock, as the agent reports it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use log::{debug, info};
 
@@ -21,6 +22,8 @@ const KEY: &str = "instance/virtual-clock/drift-token";
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     seen: Option<Seen>,
+    /// Why the clock was stepped by the RTC, where the time service is to have the last word and has not been asked yet.
+    unasked: Option<Cause>,
     problems: BTreeMap<String, String>,
 }
 
@@ -45,7 +48,13 @@ impl Clock {
         }
         let mut report = Report::default();
         if let Some(cause) = news.cause {
-            self.follow(&cause, input, &mut report);
+            self.unasked = None;
+            if cause.stood_still() {
+                tell(&cause.to_string());
+            }
+            self.follow(cause, false, input, &mut report);
+        } else if let Some(cause) = self.unasked.take() {
+            self.follow(cause, true, input, &mut report);
         }
         if report.failures.is_empty() {
             let token = token.cloned();
@@ -59,14 +68,18 @@ impl Clock {
         report
     }
 
-    fn follow(&mut self, cause: &Cause, input: &Input, report: &mut Report) {
-        if cause.stood_still() {
-            tell(&cause.to_string());
-        }
+    /// Does what the cause calls for. `stepped` says that the RTC has had its turn.
+    fn follow(&mut self, cause: Cause, stepped: bool, input: &Input, report: &mut Report) {
         let root = Root::machine();
-        let outcome = match pass::synchronize(&root, &input.settings.clock, cause, false) {
+        let occasion = Occasion {
+            stood_still: cause.stood_still(),
+            any_step: false,
+            stepped,
+        };
+        let outcome = match pass::synchronize(&root, &input.settings.clock, &cause, occasion) {
             Ok(outcome) => outcome,
             Err(error) => {
+                self.unasked = stepped.then_some(cause);
                 *report = Report::failed("clock", format!("cannot look at the clock: {error}"));
                 return;
             }
@@ -82,9 +95,14 @@ impl Clock {
         if let Some(failure) = outcome.failure {
             report.failures.insert("clock".into(), failure);
         } else if record.deed != Deed::Nothing {
-            report.changes.push(change(record, cause));
+            report.changes.push(change(record, &cause));
         } else if !record.problems.contains(&record.text) {
             tell(&record.text);
+        }
+        if outcome.service_is_next {
+            // A pass of its own, so that this step is told before the service has measured, which takes it seconds.
+            self.unasked = Some(cause);
+            report.again_in = Some(Duration::ZERO);
         }
     }
 }

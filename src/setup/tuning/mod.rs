@@ -22,7 +22,7 @@ pub use platform::Platform;
 use crate::system::ethtool::Ethtool;
 use crate::system::files::setting;
 use crate::system::root::Root;
-use apply::{Made, apply};
+use apply::{Made, Writer};
 use plan::Plan;
 
 /// The machine that is tuned.
@@ -45,10 +45,6 @@ impl Machine {
 
     fn path(&self, absolute: &str) -> PathBuf {
         self.root.path(absolute)
-    }
-
-    fn write(&self, absolute: &str, value: &str) -> io::Result<()> {
-        setting::write_setting(&self.path(absolute), value)
     }
 
     fn ethtool(&self) -> io::Result<&Ethtool> {
@@ -194,9 +190,10 @@ impl<'a> Run<'a> {
         for note in &plan.notes {
             self.tell(note);
         }
+        let mut writer = Writer::new(self.machine);
         for change in &plan.changes {
             let made = match self.mode {
-                Mode::Make => apply(self.machine, change),
+                Mode::Make => writer.apply(change),
                 Mode::Tell => Made::Done,
             };
             match made {

@@ -11,9 +11,12 @@ use super::snapshot::{
 };
 use crate::system::files::setting::{KernelDirectory, is_there, names_in, read_setting, resolve};
 
+/// The file in `/proc/irq/N` in which its driver suggests processors.
+const HINT: &str = "affinity_hint";
+
 /// The files in `/proc/irq/N` that are no handlers.
 const INTERRUPT_FILES: [&str; 7] = [
-    "affinity_hint",
+    HINT,
     "effective_affinity",
     "effective_affinity_list",
     "node",
@@ -121,19 +124,22 @@ fn interrupts(machine: &Machine) -> Interrupts {
 
 fn interrupt(directory: &KernelDirectory) -> Interrupt {
     let mut handlers = directory.names();
+    let can_have_hint = handlers.iter().any(|name| name == HINT);
     handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
     handlers.sort();
-    let hint = match handlers.is_empty() {
-        false => directory.read("affinity_hint"),
-        // Nobody's: nobody suggests anything.
-        true => None,
-    };
     let cpus = directory.read("smp_affinity_list");
-    Interrupt {
+    let mut interrupt = Interrupt {
         handlers,
         cpus: cpus.and_then(|cpus| CpuSet::parse_list(&cpus)),
-        hint: hint.and_then(|hint| mask(&hint)),
+        can_have_hint,
+        hint: CpuSet::default(),
+    };
+    // There may be thousands of the others.
+    if interrupt.follows_hint() {
+        let hint = directory.read(HINT).and_then(|hint| mask(&hint));
+        interrupt.hint = hint.unwrap_or_default();
     }
+    interrupt
 }
 
 /// Whether irqbalance runs, or will: at boot it may start after us.

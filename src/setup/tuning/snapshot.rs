@@ -39,8 +39,25 @@ pub struct Interrupt {
     pub handlers: Vec<String>,
     /// The processors that it may go to; `None` where there is no such setting.
     pub cpus: Option<CpuSet>,
-    /// The processors that its driver suggests; empty when it suggests none, `None` where there is no such file.
-    pub hint: Option<CpuSet>,
+    /// Whether its driver can suggest processors for it.
+    pub can_have_hint: bool,
+    /// The processors that its driver suggests, of an interrupt that goes there; else they are not asked for.
+    pub hint: CpuSet,
+}
+
+impl Interrupt {
+    /// Whether one of its handlers is such a one.
+    #[must_use]
+    pub fn has(&self, is_such: impl Fn(&str) -> bool) -> bool {
+        self.handlers.iter().any(|handler| is_such(handler))
+    }
+
+    /// Whether it goes where its driver suggests: one of a gVNIC queue, `eth0-ntfy-block.3`, or
+    /// `gve-ntfy-blk3@pci:0000:00:04.0` of newer drivers (spec/beyond.md D 36).
+    #[must_use]
+    pub fn follows_hint(&self) -> bool {
+        self.has(|handler| handler.contains("-ntfy-block.") || handler.contains("-ntfy-blk"))
+    }
 }
 
 /// What the tuning of network queues looks at.

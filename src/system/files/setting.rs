@@ -1,11 +1,12 @@
 //! Settings of the kernel: files of /proc and /sys, which are written in place and in one go.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Mode, OFlags, RawDir};
+use rustix::fs::{self, CWD, Mode, OFlags, RawDir};
 
 /// The longest setting: /sys hands out a page at most.
 const LIMIT: usize = 4096;
@@ -17,47 +18,65 @@ const LIMIT: usize = 4096;
 /// Those of open(2), and of write(2): `EINVAL` for a value that the kernel does not like, `EIO` for an interrupt whose
 /// affinity it manages itself. `WriteZero` when not all of the value was taken.
 pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
-    let fd = fs::open(
-        path,
-        OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    write_at(CWD, path, value)
+}
+
+fn write_at(directory: impl AsFd, path: &Path, value: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = fs::openat(directory, path, flags, Mode::empty())?;
     let line = format!("{value}\n");
     if rustix::io::write(&fd, line.as_bytes())? < line.len() {
         return Err(io::ErrorKind::WriteZero.into());
     }
+    // What an ordinary file had beyond that. To empty it first would have ext4 write it to the disk at once.
+    let _ = fs::ftruncate(&fd, line.len() as u64);
     Ok(())
 }
 
 /// An open directory of /proc or /sys. What is in it is read with few system calls: there are thousands of such files.
 #[derive(Debug)]
-pub struct KernelDirectory(OwnedFd);
+pub struct KernelDirectory {
+    fd: OwnedFd,
+    /// Whether it has been listed, which has left the descriptor at its end.
+    listed: Cell<bool>,
+}
 
 impl KernelDirectory {
     /// Opens it; `None` when there is no such directory.
     #[must_use]
     pub fn open(path: &Path) -> Option<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        fs::open(path, flags, Mode::empty()).ok().map(Self)
+        Self::open_at(CWD, path)
     }
 
     /// Opens a directory below it. Links are followed: the kernel makes them.
     #[must_use]
     pub fn below(&self, path: &str) -> Option<Self> {
+        Self::open_at(&self.fd, Path::new(path))
+    }
+
+    fn open_at(directory: impl AsFd, path: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.0, path, flags, Mode::empty());
-        fd.ok().map(Self)
+        let fd = fs::openat(directory, path, flags, Mode::empty()).ok()?;
+        let listed = Cell::new(false);
+        Some(Self { fd, listed })
+    }
+
+    /// Writes a setting below it, as [`write_setting`] does.
+    ///
+    /// # Errors
+    /// Those of [`write_setting`].
+    pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        write_at(&self.fd, Path::new(path), value)
     }
 
     /// The names in it, in no particular order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        // An earlier listing has left the descriptor at its end.
-        if fs::seek(&self.0, fs::SeekFrom::Start(0)).is_err() {
+        if self.listed.replace(true) && fs::seek(&self.fd, fs::SeekFrom::Start(0)).is_err() {
             return Vec::new();
         }
         let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut entries = RawDir::new(&self.0, &mut buffer);
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
         let mut names = Vec::new();
         while let Some(Ok(entry)) = entries.next() {
             match entry.file_name().to_str() {
@@ -72,7 +91,7 @@ impl KernelDirectory {
     #[must_use]
     pub fn read(&self, path: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.0, path, flags, Mode::empty()).ok()?;
+        let fd = fs::openat(&self.fd, path, flags, Mode::empty()).ok()?;
         value(&fd)
     }
 }
@@ -130,7 +149,7 @@ mod tests {
         replace(&path, b"[mq-deadline] none\n", &Attributes::mode(0o600)).unwrap();
         assert_eq!(read_setting(&path).unwrap(), "[mq-deadline] none");
         write_setting(&path, "none").unwrap();
-        assert_eq!(read_setting(&path).unwrap(), "none");
+        assert_eq!(std::fs::read(&path).unwrap(), b"none\n");
         assert_eq!(names_in(place.path()), ["scheduler"]);
         assert!(names_in(&path).is_empty());
         let directory = KernelDirectory::open(place.path()).unwrap();
@@ -139,5 +158,9 @@ mod tests {
         }
         assert_eq!(directory.read("scheduler").unwrap(), "none");
         assert_eq!(directory.read("missing"), None);
+        directory.write("scheduler", "mq-deadline").unwrap();
+        assert_eq!(directory.read("scheduler").unwrap(), "mq-deadline");
+        let error = directory.write("missing", "none").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -30,7 +30,7 @@ pub use routes::{LOCAL_TABLE, MAIN_TABLE, Route, RouteKind, RouteScope};
 /// Larger than any datagram that the kernel makes of a listing (32 KiB, `NETLINK_MAX_RECVMSG_SIZE` of af_netlink.c).
 const DATAGRAM_LIMIT: usize = 64 * 1024;
 
-/// How many requests go out in one system call. Their acknowledgements must fit into the default receive buffer.
+/// How many requests go out in one system call. Were all of them refused, that must fit into the default receive buffer.
 const BATCH_SIZE: usize = 128;
 
 /// How often a listing is begun again because the kernel's tables changed while it was read.
@@ -170,14 +170,16 @@ impl Socket {
 
     /// Does many requests, in this order, a hundred or so in each system call. A refused one costs only itself.
     ///
+    /// The kernel is asked to acknowledge the last of a hundred only: refusals it reports in any case, and before that.
+    ///
     /// The result has one entry for each request, in the same order. When the socket fails, the first request without
     /// an answer has that error and those after it are [`NetlinkError::Unanswered`].
     pub fn batch(&mut self, requests: &[Request]) -> Vec<Result<(), NetlinkError>> {
         let mut results = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(BATCH_SIZE) {
             let answered = self
-                .send(chunk, NLM_F_ACK)
-                .and_then(|first| self.acknowledgements(first, chunk.len()));
+                .send(chunk, 0, NLM_F_ACK)
+                .and_then(|first| self.refusals(first, chunk.len()));
             match answered {
                 Ok(mut answers) => results.append(&mut answers),
                 Err(error) => {
@@ -190,14 +192,22 @@ impl Socket {
         results
     }
 
-    /// Sends requests in one system call. Returns the sequence number of the first.
-    fn send(&mut self, requests: &[Request], flags: u16) -> Result<u32, NetlinkError> {
+    /// Sends requests in one system call, with these bits and, on the last, those. Returns the sequence number of the first.
+    fn send(
+        &mut self,
+        requests: &[Request],
+        bits: u16,
+        bits_of_last: u16,
+    ) -> Result<u32, NetlinkError> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::new();
-        for request in requests {
+        for (position, request) in requests.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
             let mut message = NetlinkMessage::from(request.message.clone());
-            message.header.flags = NLM_F_REQUEST | flags | request.flags;
+            message.header.flags = NLM_F_REQUEST | bits | request.flags;
+            if position + 1 == requests.len() {
+                message.header.flags |= bits_of_last;
+            }
             message.header.sequence_number = self.sequence;
             message.finalize();
             let start = datagram.len();
@@ -213,31 +223,33 @@ impl Socket {
         }
     }
 
-    /// Collects the acknowledgements of `count` requests from sequence number `first` on.
-    fn acknowledgements(
+    /// Collects what the kernel refuses of `count` requests from sequence number `first` on, until it acknowledges the last.
+    fn refusals(
         &mut self,
         first: u32,
         count: usize,
     ) -> Result<Vec<Result<(), NetlinkError>>, NetlinkError> {
-        let mut results: Vec<Option<Result<(), NetlinkError>>> = Vec::new();
-        results.resize_with(count, || None);
-        while results.iter().any(Option::is_none) {
+        let mut results = Vec::new();
+        results.resize_with(count, || Ok(()));
+        let mut is_over = false;
+        while !is_over {
             self.receive(|header, payload| {
                 let position = header.sequence.wrapping_sub(first) as usize;
                 if header.kind == NLMSG_ERROR
                     && let Some(result) = results.get_mut(position)
                 {
-                    *result = Some(verdict(header.kind, payload)?);
+                    *result = verdict(header.kind, payload)?;
+                    is_over |= position + 1 == count;
                 }
                 Ok(())
             })?;
         }
-        Ok(results.into_iter().flatten().collect())
+        Ok(results)
     }
 
     /// Sends one request and collects what the kernel says to it until its acknowledgement.
     fn exchange(&mut self, request: Request) -> Result<Vec<Answer>, NetlinkError> {
-        let sequence = self.send(&[request], NLM_F_ACK)?;
+        let sequence = self.send(&[request], 0, NLM_F_ACK)?;
         let mut answers = Vec::new();
         let mut end = None;
         while end.is_none() {
@@ -267,7 +279,7 @@ impl Socket {
 
     /// One listing; `None` when it changed while it was read.
     fn list_once(&mut self, request: &Request) -> Result<Option<Vec<Answer>>, NetlinkError> {
-        let sequence = self.send(std::slice::from_ref(request), NLM_F_DUMP)?;
+        let sequence = self.send(std::slice::from_ref(request), NLM_F_DUMP, 0)?;
         let mut answers = Vec::new();
         let mut interrupted = false;
         let mut end = None;

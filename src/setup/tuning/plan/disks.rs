@@ -115,7 +115,7 @@ mod tests {
         let interrupt = |handler: &str| Interrupt {
             handlers: vec![handler.to_owned()],
             cpus: Some(CpuSet::first(64)),
-            hint: None,
+            ..Interrupt::default()
         };
         Interrupts {
             by_number: handlers

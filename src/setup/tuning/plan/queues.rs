@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::cpus::CpuSet;
 use super::super::platform::Platform;
-use super::super::snapshot::{Interface, Interrupt, Interrupts, Network, TransmitQueue};
+use super::super::snapshot::{Interface, Interrupts, Network, TransmitQueue};
 use super::{Action, Change, Plan, add_affinities, setting};
 use crate::system::ethtool::{Coalescing, Rings};
 
@@ -44,13 +44,6 @@ impl Interface {
 
     fn is_virtio(&self) -> bool {
         self.driver == "virtio_net"
-    }
-}
-
-impl Interrupt {
-    /// Whether one of its handlers is such a one.
-    fn has(&self, is_such: impl Fn(&str) -> bool) -> bool {
-        self.handlers.iter().any(|handler| is_such(handler))
     }
 }
 
@@ -213,7 +206,7 @@ fn virtio_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
             if handler == device {
                 wanted.insert(*number, CpuSet::one(*first));
             } else if let Some(queue) = queue
-                && interrupt.hint.is_some()
+                && interrupt.can_have_hint
             {
                 wanted.insert(*number, CpuSet::one(cpus[queue % cpus.len()]));
             }
@@ -232,18 +225,10 @@ fn virtio_queue(name: &str) -> Option<usize> {
 /// The interrupts of gVNIC queues go where their driver suggests, as irqbalance would send them.
 fn hinted_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, interrupts: &Interrupts) {
     for (number, interrupt) in &interrupts.by_number {
-        if let Some(hint) = &interrupt.hint
-            && !hint.is_empty()
-            && interrupt.has(is_gve_queue)
-        {
-            wanted.insert(*number, hint.clone());
+        if interrupt.follows_hint() && !interrupt.hint.is_empty() {
+            wanted.insert(*number, interrupt.hint.clone());
         }
     }
-}
-
-/// `eth0-ntfy-block.3`, and `gve-ntfy-blk3@pci:0000:00:04.0` of newer drivers (spec/beyond.md D 36).
-fn is_gve_queue(handler: &str) -> bool {
-    handler.contains("-ntfy-block.") || handler.contains("-ntfy-blk")
 }
 
 fn is_idpf_queue(handler: &str) -> bool {

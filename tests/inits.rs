@@ -1,0 +1,222 @@
+//! Machines whose first process is not systemd: what `packaging/init` holds for them, started for real by sysvinit, OpenRC
+//! and runit. A user of the metadata logs in by ssh, the scripts of the owner run at the boot and at the shutdown, and the
+//! agent is stopped and started.
+//!
+//! Debian packages: mmdebstrap, systemd-container, openssh-client.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a failure is a panic, and programs are started directly"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use support::machine::{self, Image, Machine, OPENRC, RUNIT, SYSVINIT, on_machine_of};
+use support::vm::Vm;
+use support::{attempt, poll_until, run};
+
+/// How long a boot may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The key pair of the visitor, outside.
+const KEY: &str = "/run/visitor";
+
+/// The order in which things happened on the machine.
+const ORDER: &str = "/var/order";
+
+/// What init systems have in common, in their own words.
+struct Init {
+    image: Image,
+    /// Puts the files where the packages of a distribution would.
+    install: fn(&Path),
+    stop: &'static [&'static str],
+    start: &'static [&'static str],
+    power_off: &'static [&'static str],
+}
+
+/// Installs files of `packaging/init/KIND`.
+fn copy(root: &Path, kind: &str, place: &str) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("packaging/init")
+        .join(kind);
+    let to = root.join(place);
+    fs::create_dir_all(&to).unwrap();
+    run([
+        "cp",
+        "-r",
+        &format!("{}/.", from.display()),
+        to.to_str().unwrap(),
+    ]);
+}
+
+const NAMES: [&str; 4] = [
+    "google-instance-setup",
+    "google-guest-agent",
+    "google-startup-scripts",
+    "google-shutdown-scripts",
+];
+
+/// From the first boot to the end: users log in with keys of their own machine, the owner's scripts run once each.
+fn lives(name: &str, init: &Init) {
+    on_machine_of(
+        &init.image,
+        name,
+        &[],
+        |root, vm| {
+            machine::install_program(root);
+            prepare(root, vm);
+            (init.install)(root);
+        },
+        |machine| {
+            poll_until(PATIENCE, "the startup script has run", || {
+                Machine::contents(ORDER).contains("startup\n")
+            });
+            log_in();
+            let keys = Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub");
+            assert!(keys.starts_with("ssh-ed25519 "), "{keys}");
+            assert_ne!(keys, Machine::contents("/etc/of-the-image"));
+            let status = || machine.text(["gce-guest", "status"]);
+            assert!(status().contains("accounts  in line"), "{}", status());
+            let done = machine.attempt(init.stop);
+            poll_until(PATIENCE, &format!("the agent stops: {done:?}"), || {
+                status().contains("agent     not running")
+            });
+            assert!(!log_in_as("bob"));
+            machine.vm.set_keys(&[key_of("alice"), key_of("bob")]);
+            let done = machine.attempt(init.start);
+            poll_until(PATIENCE, &format!("the agent starts: {done:?}"), || {
+                log_in_as("bob")
+            });
+            machine.power_off_by(init.power_off);
+            assert_eq!(
+                Machine::contents(ORDER),
+                "startup\nalice is there\nshutdown\n",
+                "each once:\n{}",
+                Machine::console()
+            );
+        },
+    );
+}
+
+fn prepare(root: &Path, vm: &Vm) {
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY]);
+    let image = root.join("etc/ssh/ssh_host_ed25519_key.pub");
+    fs::copy(image, root.join("etc/of-the-image")).unwrap();
+    fs::write(
+        root.join("etc/hosts"),
+        "127.0.0.1 localhost\n127.0.1.1 machine\n",
+    )
+    .unwrap();
+    fs::write(root.join("etc/hostname"), "machine\n").unwrap();
+    vm.set_keys(&[key_of("alice")]);
+    let script = format!("echo startup >> {ORDER}; id alice && echo alice is there >> {ORDER}");
+    vm.set("instance/attributes/startup-script", script);
+    let script = format!("echo shutdown >> {ORDER}");
+    vm.set("instance/attributes/shutdown-script", script);
+}
+
+fn key_of(user: &str) -> String {
+    let key = fs::read_to_string(format!("{KEY}.pub")).unwrap();
+    format!("{user}:{}", key.trim())
+}
+
+fn log_in() {
+    poll_until(PATIENCE, "alice logs in", || log_in_as("alice"));
+}
+
+/// Whether a user logs in, and may become root.
+fn log_in_as(user: &str) -> bool {
+    let target = format!("{user}@127.0.0.1");
+    let words = [
+        "ssh",
+        "-F",
+        "/dev/null",
+        "-i",
+        KEY,
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        "UserKnownHostsFile=/run/known",
+        "-o",
+        "ConnectTimeout=10",
+        &target,
+        "sudo -n id -un",
+    ];
+    attempt(words).stdout == b"root\n"
+}
+
+#[test]
+fn sysvinit_starts_and_stops_everything() {
+    let init = Init {
+        image: SYSVINIT,
+        install: |root| {
+            copy(root, "sysvinit", "etc/init.d");
+            for name in NAMES {
+                run([
+                    "chroot",
+                    root.to_str().unwrap(),
+                    "update-rc.d",
+                    name,
+                    "defaults",
+                ]);
+            }
+        },
+        stop: &["service", "google-guest-agent", "stop"],
+        start: &["service", "google-guest-agent", "start"],
+        power_off: &["/sbin/shutdown", "-h", "-P", "now"],
+    };
+    lives("sysvinit_starts_and_stops_everything", &init);
+}
+
+#[test]
+fn openrc_starts_and_stops_everything() {
+    let init = Init {
+        image: OPENRC,
+        install: |root| {
+            copy(root, "openrc", "etc/init.d");
+            for name in NAMES {
+                let link = root.join("etc/runlevels/default").join(name);
+                symlink(format!("/etc/init.d/{name}"), link).unwrap();
+            }
+        },
+        stop: &["rc-service", "google-guest-agent", "stop"],
+        start: &["rc-service", "google-guest-agent", "start"],
+        power_off: &["/sbin/shutdown", "-h", "-P", "now"],
+    };
+    lives("openrc_starts_and_stops_everything", &init);
+}
+
+#[test]
+fn runit_starts_and_stops_everything() {
+    let init = Init {
+        image: RUNIT,
+        install: |root| {
+            copy(root, "runit", "etc/sv");
+            for name in &NAMES[..3] {
+                let link = root.join("etc/runit/runsvdir/default").join(name);
+                symlink(format!("/etc/sv/{name}"), link).unwrap();
+            }
+            // What docs/units.md has the administrator add.
+            let run_file = root.join("etc/sv/ssh/run");
+            let text = fs::read_to_string(&run_file).unwrap();
+            let waits = "set -e\nsv check google-instance-setup || exit 1\n";
+            fs::write(run_file, text.replacen("set -e\n", waits, 1)).unwrap();
+            let shutdown = root.join("etc/runit/rc.shutdown");
+            fs::write(&shutdown, "#!/bin/sh\n. /etc/sv/shutdown-scripts.sh\n").unwrap();
+            run(["chmod", "755", shutdown.to_str().unwrap()]);
+        },
+        stop: &["sv", "stop", "google-guest-agent"],
+        start: &["sv", "start", "google-guest-agent"],
+        power_off: &["/sbin/init", "0"],
+    };
+    lives("runit_starts_and_stops_everything", &init);
+}
