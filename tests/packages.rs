@@ -333,8 +333,9 @@ fn a_purge_leaves_an_image_as_it_was() {
 /// Whether a path may change when the package comes: it is the package's or its predecessor's, it says what is enabled, or it
 /// is the agent's own state.
 fn may_change(machine: &Machine, path: &str) -> bool {
-    const OWN: [&str; 4] = [
+    const OWN: [&str; 5] = [
         "/etc/systemd/system/",
+        "/etc/rc",
         "/var/lib/systemd/",
         "/var/lib/gce-guest",
         "/var/lib/google/google_users.json",
@@ -353,7 +354,7 @@ fn may_change(machine: &Machine, path: &str) -> bool {
         || path.starts_with("/usr/share/lintian")
 }
 
-/// Puts Debian's agent onto the machine, with host keys and a setting of the owner's.
+/// Puts Debian's agent onto the machine, with a setting of the owner's.
 fn prepare_predecessor(root: &Path, vm: &support::vm::Vm) {
     let here = root.to_str().unwrap();
     run([
@@ -363,9 +364,6 @@ fn prepare_predecessor(root: &Path, vm: &support::vm::Vm) {
         "--install",
         predecessor().to_str().unwrap(),
     ]);
-    fs::create_dir_all(root.join("etc/ssh")).unwrap();
-    let key = format!("{here}/etc/ssh/ssh_host_ed25519_key");
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", &key]);
     let configuration = root.join("etc/default/instance_configs.cfg");
     let text = fs::read_to_string(&configuration).unwrap();
     fs::write(
@@ -460,6 +458,11 @@ fn debians_agent_is_replaced_without_a_change_to_what_it_made() {
 
 /// The predecessor is gone, and there is nothing to change.
 fn look_at_the_takeover(machine: &Machine) {
+    let program =
+        "readlink /proc/$(systemctl show --property=MainPID --value google-guest-agent)/exe";
+    poll_until(PATIENCE, "our agent runs in the place of theirs", || {
+        machine.text(["sh", "-c", program]) == "/usr/bin/gce-guest"
+    });
     let status = machine.text([
         "dpkg-query",
         "--show",

@@ -227,6 +227,7 @@ pub(crate) fn build(options: &Options) -> Result<Vec<PathBuf>> {
     let top = crate::top();
     let linked = licences::linked(&options.architecture.rust_target())?;
     let scratch = top.join("target/package-stage");
+    let _lock = stage::lock(&scratch)?;
     let binary = match &options.binary {
         Some(binary) => release::stripped(binary, &scratch)?,
         None => {
