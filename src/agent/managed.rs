@@ -20,6 +20,8 @@ pub(super) struct Managed {
     failures: u32,
     /// When it wants another pass whatever happens.
     again_at: Option<Instant>,
+    /// Until when its next pass is held back, lest it takes a processor from one that is awaited.
+    held_until: Option<Instant>,
     /// How it is, for `gce-guest status`.
     pub(super) status: Status,
 }
@@ -33,22 +35,34 @@ impl Managed {
             turns: Turns::default(),
             failures: 0,
             again_at: None,
+            held_until: None,
             status,
         }
     }
 
     /// Gives it an input.
     pub(super) fn give(&mut self, input: Input, now: Instant) {
-        self.again_at = None;
+        (self.again_at, self.held_until) = (None, None);
         if self.slot.give(input) {
             self.turns.began(now);
         }
     }
 
+    /// Lets it have its next input a little later. One that is held already is not held longer.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held_until.get_or_insert(until);
+    }
+
+    /// Whether an input is held back.
+    #[must_use]
+    pub(super) fn is_held(&self) -> bool {
+        self.held_until.is_some()
+    }
+
     /// When the loop has to look at it, if nothing happens before.
     #[must_use]
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        [self.again_at, self.turns.overdue_at()]
+        [self.again_at, self.held_until, self.turns.overdue_at()]
             .into_iter()
             .flatten()
             .min()
@@ -57,13 +71,14 @@ impl Managed {
     /// Whether it has nothing to do.
     #[must_use]
     pub(super) fn rests(&self) -> bool {
-        self.turns.since.is_none()
+        self.turns.since.is_none() && !self.is_held()
     }
 
     /// Whether it wants another pass.
     #[must_use]
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.again_at.is_some_and(|at| at <= now)
+        let wanted = [self.again_at, self.held_until].into_iter().flatten();
+        wanted.min().is_some_and(|at| at <= now)
     }
 
     /// Whether its pass takes too long; `true` once for each pass.

@@ -6,6 +6,7 @@
 pub mod conditions;
 pub mod history;
 pub mod hooks;
+mod locking;
 mod managed;
 pub mod managers;
 mod recorder;
@@ -40,17 +41,20 @@ use self::status::{State, Status};
 use crate::config::{self, Settings};
 use crate::metadata::{Answer, Backoff, Client, Document, Watcher, watch};
 use crate::network;
-use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
 use crate::system::time::Steps;
-use crate::system::{files, log, memory, processes, signals, time};
+use crate::system::{log, memory, processes, signals, time};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
 
 /// How long until a lost subscription to network events is tried again.
 const MONITOR_RETRY: Duration = Duration::from_secs(10);
+
+/// How long the accounts have the processors to themselves when a document comes, if they are not done before: somebody
+/// may be waiting to log in, and a key takes less than a millisecond where nobody competes.
+const HEAD_START: Duration = Duration::from_millis(3);
 
 /// What the agent is to do.
 #[derive(Debug)]
@@ -87,7 +91,7 @@ enum Event {
 /// A thread, a signal handler or a lock file cannot be made. A lock that is held by another process is no error: that
 /// manager is left out, and with none left the agent ends with status 0, as the predecessors do (spec/core.md 1).
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let (managers, _locks) = lock(&options.managers)?;
+    let (managers, _locks) = locking::lock(&options.managers)?;
     if managers.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -115,45 +119,6 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     info!(target: LOGGER, "Stopped.");
     agent.recorder.finish();
     Ok(ExitCode::SUCCESS)
-}
-
-/// Takes the lock of every manager; those whose lock another process holds are left out with a warning. Managers may
-/// share one.
-fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
-    let mut managers = Vec::new();
-    let mut locks: BTreeMap<&str, Option<FileLock>> = BTreeMap::new();
-    for manager in wanted {
-        let path = manager.lock();
-        if !locks.contains_key(path) {
-            locks.insert(path, take_lock(*manager)?);
-        }
-        if locks.get(path).is_some_and(Option::is_some) {
-            managers.push(*manager);
-        }
-    }
-    Ok((managers, locks.into_values().flatten().collect()))
-}
-
-/// The lock of a manager; `None`, with a warning, when another process holds it.
-fn take_lock(manager: Manager) -> anyhow::Result<Option<FileLock>> {
-    let path = std::path::Path::new(manager.lock());
-    if let Some(directory) = path.parent() {
-        files::create_directories(directory, 0o755)
-            .with_context(|| format!("create {}", directory.display()))?;
-    }
-    match FileLock::try_take(path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held { path, holder }) => {
-            warn!(
-                target: manager.logger(),
-                "Exception locking {}. File already locked by {holder}, which manages {}; stop it first.",
-                path.display(),
-                manager.name()
-            );
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
@@ -302,8 +267,17 @@ impl Agent {
             etag,
             settings,
         });
-        for manager in self.managers.keys().copied().collect::<Vec<_>>() {
-            self.give(manager);
+        let has_accounts = self.managers.contains_key(&Manager::Accounts);
+        let until = Instant::now() + HEAD_START;
+        for (manager, managed) in &mut self.managers {
+            if has_accounts && *manager != Manager::Accounts {
+                managed.hold(until);
+            }
+        }
+        if has_accounts {
+            self.give(Manager::Accounts);
+        } else {
+            self.give_where(|_| true);
         }
     }
 
@@ -338,13 +312,17 @@ impl Agent {
             }
         }
         self.log_overdue();
-        let due: Vec<Manager> = self
+        self.give_where(|managed| managed.is_due(now));
+    }
+
+    fn give_where(&mut self, wants: impl Fn(&Managed) -> bool) {
+        let wanted: Vec<Manager> = self
             .managers
             .iter()
-            .filter(|(_, managed)| managed.is_due(now))
+            .filter(|(_, managed)| wants(managed))
             .map(|(manager, _)| *manager)
             .collect();
-        for manager in due {
+        for manager in wanted {
             self.give(manager);
         }
     }
@@ -374,6 +352,9 @@ impl Agent {
         self.log_conditions(name, manager.logger(), found);
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
+        if manager == Manager::Accounts {
+            self.give_where(Managed::is_held);
+        }
         self.log_overdue();
     }
 

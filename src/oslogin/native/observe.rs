@@ -24,7 +24,8 @@ pub(super) const DIRECTORIES: [&str; 2] = ["/var/google-sudoers.d", "/var/google
 /// Present from the first changed file until every service knows.
 pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
 
-/// Reads what the plan needs to know.
+/// Reads what the plan needs to know. What there is of the package decides only where OS Login is `wanted`, and to look for it
+/// takes longer than all the rest: directories of libraries are long.
 ///
 /// # Errors
 /// A file is there and cannot be read, with its path.
@@ -43,7 +44,7 @@ pub(super) fn observe(wanted: bool) -> io::Result<Observed> {
     let knows_include = !wanted || sshd.is_some_and(|text| has_include(text)) || knows_include();
     let is_directory = |path: &str| Path::new(path).is_dir();
     Ok(Observed {
-        package: package(),
+        package: wanted.then(package).unwrap_or_default(),
         files: found,
         vendor,
         has_sudoers_directory: is_directory("/etc/sudoers.d"),

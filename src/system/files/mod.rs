@@ -451,7 +451,9 @@ fn read_regular(fd: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
             "not a regular file",
         ));
     }
-    let mut contents = Vec::new();
+    // Room for all that it has now, and for the byte that is not there: otherwise it is read in ever larger pieces.
+    let size = u64::try_from(status.st_size).unwrap_or(0).min(limit);
+    let mut contents = Vec::with_capacity(usize::try_from(size).map_or(0, |size| size + 1));
     File::from(fd)
         .take(limit.saturating_add(1))
         .read_to_end(&mut contents)?;

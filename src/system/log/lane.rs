@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::entry::Entry;
-use super::outlet::{Kind, Outlet, Places, Sent};
+use super::outlet::{self, Kind, Outlet, Places, Sent};
 
 /// How much is kept, in bytes.
 const LIMIT: usize = 1024 * 1024;
@@ -194,6 +194,7 @@ impl Shared {
     /// Sends what is in the queue, and ends when it is empty.
     fn send_all(&self) {
         let mut wait = WAITS.0;
+        let mut was_promised = false;
         loop {
             let mut state = self.lock();
             let before = state.size;
@@ -217,13 +218,21 @@ impl Shared {
                 state.is_stuck = false;
                 self.moved.notify_all();
             }
+            // A socket with somebody at the other side tells when it takes something again. One that says so and takes
+            // nothing is waited for like one that cannot tell.
+            let socket = (state.gone.is_none() && (moved || !was_promised))
+                .then(|| state.outlet.socket())
+                .flatten();
             drop(state);
             wait = if moved {
                 WAITS.0
             } else {
                 (wait * 2).min(WAITS.1)
             };
-            std::thread::sleep(wait);
+            was_promised = socket.is_some_and(|socket| outlet::takes_more(&socket, wait));
+            if !was_promised {
+                std::thread::sleep(wait);
+            }
         }
     }
 }
@@ -461,7 +470,7 @@ mod tests {
             .write(true)
             .open(&path);
         let mut reader = both.unwrap();
-        let outlet = Outlet::Console(super::super::outlet::Stream::device(&path));
+        let outlet = Outlet::Console(outlet::Stream::device(&path));
         let lane = Lane::to(outlet, place.places(), Patience::None);
         let text = "x".repeat(300_000);
         lane.deliver(entry(&text));
@@ -476,7 +485,7 @@ mod tests {
     fn a_console_is_a_copy_that_may_be_missing() {
         let place = Place::new();
         let path = place.path("console");
-        let outlet = |path: &Path| Outlet::Console(super::super::outlet::Stream::device(path));
+        let outlet = |path: &Path| Outlet::Console(outlet::Stream::device(path));
         let missing = Lane::to(outlet(&path), place.places(), Patience::None);
         missing.deliver(entry("lost"));
         std::fs::write(&path, "").unwrap();

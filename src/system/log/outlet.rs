@@ -4,6 +4,7 @@ use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -104,6 +105,14 @@ impl Outlet {
         }
     }
 
+    /// Another descriptor of its socket, to wait for; `None` for a stream, which is asked before each write.
+    pub(super) fn socket(&self) -> Option<UnixDatagram> {
+        match self {
+            Self::Journal(socket) | Self::Syslog(socket) => socket.try_clone().ok(),
+            Self::Stderr(_) | Self::Console(_) => None,
+        }
+    }
+
     /// How much the other side has not read yet; 0 where that is not known.
     pub(super) fn unread(&self) -> usize {
         match self {
@@ -111,6 +120,15 @@ impl Outlet {
             Self::Stderr(_) | Self::Console(_) => 0,
         }
     }
+}
+
+/// Waits until a socket takes something again; `false` when it does not within this time.
+pub(super) fn takes_more(socket: &UnixDatagram, at_most: Duration) -> bool {
+    let Ok(timeout) = Timespec::try_from(at_most) else {
+        return false;
+    };
+    let mut polled = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut polled, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
 fn connect(path: &Path) -> Option<UnixDatagram> {

@@ -21,14 +21,24 @@ pub(crate) fn start(stage: &mut Stage) -> Result<()> {
     stage.wait_for("the first key", || has_key(USER, KEY))?;
     stage.emit("start", started.elapsed().as_secs_f64());
     stage.settle()?;
-    baseline(stage, "start")
+    baseline(stage, "start")?;
+    // Again, with one more user: the group and the sudo rule are there, and one user is made.
+    stage.stop_daemons()?;
+    let another = "bob";
+    let keys = format!("{}\n{}", entry(USER), entry(another));
+    stage.server.set(SSH_KEYS, &json!(keys))?;
+    let started = stage.start_daemons()?;
+    stage.wait_for("the other user's key", || has_key(another, KEY))?;
+    stage.emit("start-again", started.elapsed().as_secs_f64());
+    stage.stop_daemons()?;
+    baseline(stage, "start-again")
 }
 
 /// One `useradd` as all of them need it, on the same machine.
 fn baseline(stage: &Stage, line: &str) -> Result<()> {
     let mut took = Vec::new();
     for number in 0..BASELINES {
-        let name = format!("baseline-{number}");
+        let name = format!("baseline-{line}-{number}");
         took.push(time_of(
             "useradd",
             &[
