@@ -30,6 +30,10 @@ pub(super) fn all(format: Format, time: u64, linked: &[Crate]) -> Result<Layout>
     match format {
         Format::Deb => {
             add(
+                "usr/share/lintian/overrides/gce-guest",
+                read("packaging/debian/lintian-overrides")?,
+            );
+            add(
                 "usr/share/doc/gce-guest/copyright",
                 read("packaging/debian/copyright")?,
             );
