@@ -43,7 +43,7 @@ pub(crate) struct Image {
 }
 
 /// The machine of nearly all tests.
-const SYSTEMD: Image = Image {
+pub(crate) const SYSTEMD: Image = Image {
     name: "systemd",
     packages: concat!(
         "systemd,systemd-sysv,dbus,procps,",
@@ -131,6 +131,15 @@ pub(crate) fn is_inside() -> bool {
     std::env::var_os(MARK).is_some()
 }
 
+/// Runs `body` with the root directory of a machine that is switched off, as whoever makes images has it.
+pub(crate) fn on_root(name: &str, body: impl FnOnce(&Path)) {
+    if !is_inside() {
+        return run_inside(&SYSTEMD, name);
+    }
+    assemble();
+    body(Path::new(ROOT));
+}
+
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
 fn run_inside(image: &Image, name: &str) {
     let (root, group) = (root_directory(image), group(name));
@@ -186,7 +195,7 @@ pub(crate) fn alone_in_namespaces(name: &str, variables: &[(&str, &OsStr)], dead
 }
 
 /// The pristine root directory, made where it is missing: its name says what it was made from.
-fn root_directory(image: &Image) -> PathBuf {
+pub(crate) fn root_directory(image: &Image) -> PathBuf {
     let target = Path::new(PROGRAM)
         .ancestors()
         .nth(2)
@@ -321,6 +330,9 @@ pub(crate) fn install(root: &Path) {
 }
 
 impl Machine {
+    /// Where its root directory is, seen from the test.
+    pub(crate) const ROOT: &str = ROOT;
+
     /// Switches the machine on, again after a [`Machine::power_off`].
     pub(crate) fn boot(vm: Vm) -> Self {
         Self::boot_with(vm, &[])

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::commands::{self, cargo};
-use crate::layout::{self, Layout, PROGRAM, PROGRAMS, What};
+use crate::layout::{self, Format, Layout, PROGRAM, PROGRAMS, What};
 
 /// Where to install.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     commands::succeed(&mut cargo(["build", "--release", "--package", PROGRAM]))?;
     let binary = built()?;
     let mut layout = layout::programs(&binary)?;
-    layout.extend(layout::manual(&binary.with_file_name("manual"))?);
+    let manual = binary.with_file_name("manual");
+    layout.extend(layout::manual(&manual, Format::Deb)?);
     for line in lay_out(&layout, &options.root, options.force)? {
         println!("{line}");
     }

@@ -72,6 +72,10 @@ const HOOKS: [(&str, &str, Option<Format>); 5] = [
     ),
 ];
 
+/// Where zsh looks for the completions of packages, on Debian and elsewhere.
+const ZSH_DEBIAN: &str = "usr/share/zsh/vendor-completions/_gce-guest";
+const ZSH_ELSEWHERE: &str = "usr/share/zsh/site-functions/_gce-guest";
+
 /// What starts us where systemd does not: directory below packaging/init, place, and in which package it is. Debian's
 /// sysvinit, OpenRC and runit read the scripts of the first; those of the others are for distributions that have them.
 const INITS: [(&str, &str, Option<Format>); 3] = [
@@ -139,7 +143,7 @@ pub(crate) fn programs(binary: &Path) -> Result<Layout> {
 ///
 /// # Errors
 /// They cannot be made, or not be read.
-pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
+pub(crate) fn manual(scratch: &Path, format: Format) -> Result<Layout> {
     if scratch.exists() {
         fs::remove_dir_all(scratch).with_context(|| format!("remove {}", scratch.display()))?;
     }
@@ -152,7 +156,13 @@ pub(crate) fn manual(scratch: &Path) -> Result<Layout> {
         "manual",
     ];
     commands::succeed(cargo(run).arg("--").arg(scratch))?;
-    tree(scratch, Path::new("usr/share"))
+    let mut layout = tree(scratch, Path::new("usr/share"))?;
+    if format == Format::Rpm
+        && let Some(zsh) = layout.remove(Path::new(ZSH_DEBIAN))
+    {
+        layout.insert(ZSH_ELSEWHERE.into(), zsh);
+    }
+    Ok(layout)
 }
 
 /// What the system reads: units, presets, scripts of other init systems, the hooks of DHCP clients, and packaging/files with

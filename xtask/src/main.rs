@@ -16,9 +16,11 @@ mod deny;
 mod install;
 mod layout;
 mod libtest;
+mod oldest;
 mod package;
 mod packages;
 mod test;
+mod tools;
 mod workloads;
 
 use std::path::{Path, PathBuf};

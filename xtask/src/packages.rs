@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 23] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -115,6 +115,16 @@ const NEEDS: [Need; 21] = [
         package: "e2fsprogs",
         probe: Probe::Program("mkfs.ext4"),
         reason: "makes the disk of that virtual machine, once",
+    },
+    Need {
+        package: "rpm",
+        probe: Probe::Program("rpmbuild"),
+        reason: "builds the RPM, and installs it in the tests",
+    },
+    Need {
+        package: "lintian",
+        probe: Probe::Program("lintian"),
+        reason: "says what is wrong with the Debian package",
     },
     Need {
         package: "valgrind",

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::commands::{self, cargo};
 use crate::libtest::{self, Tally};
-use crate::{deny, packages, workloads};
+use crate::{deny, oldest, package, packages, workloads};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ struct Step {
 }
 
 /// Every step, in the order in which they run: what fails fastest comes first.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "packages",
         about: "what the tests need of the machine is there, or is installed",
@@ -70,9 +70,14 @@ const STEPS: [Step; 8] = [
         run: deny::check,
     },
     Step {
-        name: "build",
-        about: "the program as its users get it",
-        run: || one(&["build", "--release", "--package", "gce-guest"]),
+        name: "oldest",
+        about: "the oldest Rust that Cargo.toml names builds the program",
+        run: oldest::check,
+    },
+    Step {
+        name: "package",
+        about: "the program as its users get it: as .deb, which lintian has nothing against, and as .rpm",
+        run: package::check,
     },
     Step {
         name: "workloads",

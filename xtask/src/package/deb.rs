@@ -28,7 +28,10 @@ pub(super) fn build(package: &Package, scratch: &Path, out: &Path) -> Result<Pat
     let path = out.join(name);
     commands::succeed(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .arg("--root-owner-group")
+            .arg(if package.trial { "-Zgzip" } else { "-Zxz" })
+            .arg(if package.trial { "-z1" } else { "-z9" })
+            .arg("--build")
             .arg(&root)
             .arg(&path)
             // Times later than this one become this one; and with more threads xz gives other bytes.
@@ -58,6 +61,7 @@ fn write_control(package: &Package, root: &Path) -> Result<()> {
         .map(|path| format!("/{}\n", path.display()))
         .collect();
     write("conffiles", &configuration, 0o644)?;
+    write("triggers", &fill_in("debian/triggers", &[])?, 0o644)?;
     let (units, scripts) = (package.units().join(" "), package.init_scripts().join(" "));
     for script in SCRIPTS {
         let values = [("UNITS", units.as_str()), ("INIT_SCRIPTS", &scripts)];

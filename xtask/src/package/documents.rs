@@ -1,4 +1,4 @@
-//! What a package says about itself, below usr/share/doc/gce-guest.
+//! What a package says about itself: changes, terms, and the project's documents.
 
 use std::fs;
 use std::path::Path;
@@ -6,36 +6,57 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::licences::{self, Crate};
 use super::{Package, REVISION, stage};
-use crate::layout::Layout;
-
-const PLACE: &str = "usr/share/doc/gce-guest";
+use crate::layout::{self, Format, Layout};
 
 /// Every document.
 ///
 /// # Errors
 /// A file of the repository cannot be read, or a program that is needed fails.
-pub(super) fn all(time: u64) -> Result<Layout> {
-    let place = Path::new(PLACE);
+pub(super) fn all(format: Format, time: u64, linked: &[Crate]) -> Result<Layout> {
+    let place = Path::new("usr/share/doc/gce-guest");
     let top = crate::top();
     let read = |name: &str| {
         let path = top.join(name);
         fs::read(&path).with_context(|| format!("read {}", path.display()))
     };
-    Ok(Layout::from([
-        (
-            place.join("copyright"),
-            stage::file(read("packaging/debian/copyright")?),
-        ),
-        (
-            place.join("changelog.gz"),
-            stage::file(stage::gzip(&read("CHANGELOG.md")?)?),
-        ),
-        (
-            place.join("changelog.Debian.gz"),
-            stage::file(stage::gzip(debian_changelog(time)?.as_bytes())?),
-        ),
-    ]))
+    let mut layout = layout::tree(&top.join("docs"), place)?;
+    // For those who change the program, and not for those who have it.
+    layout.remove(&place.join("structure.md"));
+    let notice = licences::notice(linked)?.into_bytes();
+    let changes = read("CHANGELOG.md")?;
+    let mut add = |path: &str, contents| layout.insert(path.into(), stage::file(contents));
+    match format {
+        Format::Deb => {
+            add(
+                "usr/share/lintian/overrides/gce-guest",
+                read("packaging/debian/lintian-overrides")?,
+            );
+            add(
+                "usr/share/doc/gce-guest/copyright",
+                read("packaging/debian/copyright")?,
+            );
+            add(
+                "usr/share/doc/gce-guest/THIRD-PARTY.gz",
+                stage::gzip(&notice)?,
+            );
+            add(
+                "usr/share/doc/gce-guest/changelog.gz",
+                stage::gzip(&changes)?,
+            );
+            add(
+                "usr/share/doc/gce-guest/changelog.Debian.gz",
+                stage::gzip(debian_changelog(time)?.as_bytes())?,
+            );
+        }
+        Format::Rpm => {
+            add("usr/share/licenses/gce-guest/LICENSE", read("LICENSE")?);
+            add("usr/share/licenses/gce-guest/THIRD-PARTY", notice);
+            add("usr/share/doc/gce-guest/CHANGELOG.md", changes);
+        }
+    }
+    Ok(layout)
 }
 
 /// The changes of the packaging, in Debian's form. What changes in the program is in the other one.

@@ -1,12 +1,15 @@
-//! `cargo xtask package`: the release as .deb.
+//! `cargo xtask package`: the release as .deb and as .rpm.
 //!
-//! It is made of the layout (`layout`), in a staging directory, by the packer of the distribution: `dpkg-deb` decides what is
-//! a valid package, and gives the same bytes for the same files. Metadata and scripts are in packaging/debian; what stands
-//! between @ in them is filled in here.
+//! Both are made of one layout (`layout`), laid out once in a staging directory, by the packers of the distributions:
+//! `dpkg-deb` and `rpmbuild` decide what is a valid package, and both give the same bytes for the same files. Metadata and
+//! scripts are in packaging/debian and packaging/rpm; what stands between @ in them is filled in here.
 
 mod deb;
 mod documents;
+mod licences;
 mod release;
+mod reproducible;
+mod rpm;
 mod stage;
 
 use std::fs;
@@ -15,8 +18,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use self::licences::Crate;
 use crate::commands;
 use crate::layout::{self, Format, Layout};
+use crate::test::Verdict;
 
 /// What follows the version in a package's: raised when only the packaging changes.
 const REVISION: &str = "1";
@@ -36,18 +41,34 @@ const PREDECESSORS: [&str; 8] = [
     "python3-google-compute-engine",
 ];
 
+/// What others may depend on when they want one of these.
+const PROVIDED: [&str; 3] = [
+    "google-compute-engine",
+    "google-guest-agent",
+    "python3-google-compute-engine",
+];
+
 /// What to build.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Package this program instead of building the release
-    #[arg(long, value_name = "FILE")]
+    /// Only this format (may be given more than once)
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    only: Vec<Format>,
+    /// Package this program instead of building the release, for a trial: stripped, and compressed in a hurry
+    #[arg(long, value_name = "FILE", conflicts_with = "check_reproducible")]
     binary: Option<PathBuf>,
     /// The processor to build for
-    #[arg(long, value_enum, default_value_t = Architecture::Amd64)]
+    #[arg(long, value_enum, default_value_t = Architecture::native())]
     architecture: Architecture,
     /// Where the packages go
     #[arg(long, value_name = "DIR", default_value = "target/packages")]
     out: PathBuf,
+    /// Print what would be in the packages, with modes and sizes, and build none
+    #[arg(long)]
+    list: bool,
+    /// Build everything a second time, from a copy of the sources at another place, and compare the bytes
+    #[arg(long)]
+    check_reproducible: bool,
 }
 
 /// The processors of the platform, by their names in Debian.
@@ -58,6 +79,15 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
+    /// That of the machine on which we run.
+    fn native() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm64
+        } else {
+            Self::Amd64
+        }
+    }
+
     fn debian(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -85,7 +115,20 @@ struct Package {
     time: u64,
     /// The oldest C library with everything that the program asks of it, such as `2.34`.
     c_library: String,
+    /// Whether this is only a trial, which need not be small.
+    trial: bool,
+    /// The terms of all that is in the program, as one expression.
+    licences: String,
     layout: Layout,
+}
+
+impl Options {
+    fn formats(&self) -> Vec<Format> {
+        [Format::Deb, Format::Rpm]
+            .into_iter()
+            .filter(|format| self.only.is_empty() || self.only.contains(format))
+            .collect()
+    }
 }
 
 impl Package {
@@ -130,16 +173,50 @@ impl Package {
     }
 }
 
-/// Builds the packages and says what came of it.
+/// Does what the options say.
 ///
 /// # Errors
 /// A build or a packer fails, a packer is missing, or two builds differ.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    for path in build(options)? {
-        let size = path.metadata()?.len();
-        println!("{} ({size} bytes)", path.display());
+    if options.list {
+        return list(options);
+    }
+    let paths = build(options)?;
+    for path in &paths {
+        println!(
+            "package        {} ({} bytes)",
+            path.display(),
+            path.metadata()?.len()
+        );
+    }
+    if options.check_reproducible {
+        reproducible::check(options, &paths)?;
     }
     Ok(())
+}
+
+/// Builds the packages as a step of the checks. That two builds are the same is not tried there: a release takes minutes.
+///
+/// # Errors
+/// Those of [`run`], and errors that lintian finds.
+pub(crate) fn check() -> Result<Verdict> {
+    let options = Options {
+        only: Vec::new(),
+        binary: None,
+        architecture: Architecture::native(),
+        out: PathBuf::from("target/packages"),
+        list: false,
+        check_reproducible: false,
+    };
+    let paths = build(&options)?;
+    for path in &paths {
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            require("lintian", "lintian")?;
+            let lintian = ["--fail-on", "error", "--allow-root"];
+            commands::succeed(Command::new("lintian").args(lintian).arg(path))?;
+        }
+    }
+    Ok(Verdict::passed(format!("{} packages", paths.len())))
 }
 
 /// Builds the packages and returns where they are.
@@ -148,25 +225,79 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Those of [`run`].
 pub(crate) fn build(options: &Options) -> Result<Vec<PathBuf>> {
     let top = crate::top();
-    let time = time(&top)?;
+    let linked = licences::linked(&options.architecture.rust_target())?;
     let scratch = top.join("target/package-stage");
+    let _lock = stage::lock(&scratch)?;
     let binary = match &options.binary {
         Some(binary) => release::stripped(binary, &scratch)?,
-        None => release::build(&top, options.architecture)?,
+        None => {
+            let binary = release::build(&top, options.architecture)?;
+            release::examine(&binary, &linked)?;
+            binary
+        }
     };
-    let mut layout = layout::programs(&binary)?;
-    layout.extend(layout::manual(&scratch.join("manual"))?);
-    layout.extend(layout::system(Format::Deb)?);
-    layout.extend(documents::all(time)?);
-    let package = Package {
-        architecture: options.architecture,
-        time,
-        c_library: release::c_library(&binary)?,
-        layout: stage::compressed(layout)?,
-    };
-    let out = top.join(&options.out);
-    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-    Ok(vec![deb::build(&package, &scratch, &out)?])
+    pack(options, &top, &binary, &linked, &top.join(&options.out))
+}
+
+/// Makes packages of what was built from the sources at `top`.
+fn pack(
+    options: &Options,
+    top: &Path,
+    binary: &Path,
+    linked: &[Crate],
+    out: &Path,
+) -> Result<Vec<PathBuf>> {
+    let scratch = top.join("target/package-stage");
+    fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    let mut paths = Vec::new();
+    for format in options.formats() {
+        let package = Package {
+            architecture: options.architecture,
+            time: time(&crate::top())?,
+            c_library: release::c_library(binary)?,
+            trial: options.binary.is_some(),
+            licences: licences::expression(linked),
+            layout: everything(format, top, binary, linked)?,
+        };
+        paths.push(match format {
+            Format::Deb => deb::build(&package, &scratch, out)?,
+            Format::Rpm => rpm::build(&package, &scratch, out)?,
+        });
+    }
+    Ok(paths)
+}
+
+/// What is in a package.
+fn everything(format: Format, top: &Path, binary: &Path, linked: &[Crate]) -> Result<Layout> {
+    let mut layout = layout::programs(binary)?;
+    layout.extend(layout::manual(
+        &top.join("target/package-stage/manual"),
+        format,
+    )?);
+    layout.extend(layout::system(format)?);
+    layout.extend(documents::all(format, time(&crate::top())?, linked)?);
+    stage::compressed(layout)
+}
+
+/// Prints what is in the packages. The program stands for itself: it need not be built for that.
+fn list(options: &Options) -> Result<()> {
+    let linked = licences::linked(&options.architecture.rust_target())?;
+    for format in options.formats() {
+        println!("{format:?} for {}:", options.architecture.debian());
+        let own = std::env::current_exe().context("find the own program")?;
+        for (path, what) in everything(format, &crate::top(), &own, &linked)? {
+            let note = match &what {
+                layout::What::Link(target) => format!("-> {}", target.display()),
+                layout::What::File { .. } if layout::is_configuration(&path) => {
+                    "configuration".to_owned()
+                }
+                layout::What::File { .. } => String::new(),
+            };
+            let line = format!("  {:o} /{} {note}", what.mode(), path.display());
+            println!("{}", line.trim_end());
+        }
+    }
+    Ok(())
 }
 
 /// The time of the packages: SOURCE_DATE_EPOCH, or that of the last commit.

@@ -7,22 +7,98 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Architecture;
-use crate::commands::{self, cargo};
+use super::licences::Crate;
+use crate::commands;
 use crate::layout::PROGRAM;
+use crate::tools::Tool;
 
-/// Builds the release and returns where it is.
+/// Writes the list of crates, with their versions, into a section of the program, where scanners of packages look for it.
+const AUDITABLE: Tool = Tool {
+    name: "cargo-auditable",
+    version: "0.7.7",
+};
+
+/// How large the program should be at most, in bytes.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Builds the release of the sources at `top` in its directory `target/package`, and returns where it is.
+///
+/// Not in target/release: nothing there knows of the paths that are left out here, and each would undo the other's work.
+///
+/// # Errors
+/// It cannot be built, or a tool for it not be had.
 pub(super) fn build(top: &Path, architecture: Architecture) -> Result<PathBuf> {
+    let tool = AUDITABLE.provide()?;
     let target = architecture.rust_target();
-    commands::succeed(
-        cargo(["build", "--release", "--package", PROGRAM, "--target"])
-            .arg(&target)
-            .args(["--target-dir", "target/package"]),
-    )?;
-    Ok(top
-        .join("target/package")
-        .join(target)
-        .join("release")
-        .join(PROGRAM))
+    let directory = top.join("target/package");
+    let mut command = Command::new(tool);
+    command
+        .args(["auditable", "build", "--locked", "--release"])
+        .args(["--package", PROGRAM, "--target", &target])
+        .current_dir(top)
+        .env("CARGO_TARGET_DIR", &directory)
+        // In this form it counts before every other; the packages are the same whatever flags a user likes.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(top)?.join("\u{1f}"));
+    if architecture != Architecture::native() {
+        let variable = target.replace('-', "_").to_uppercase();
+        let linker = format!("{}-linux-gnu-gcc", architecture.rpm());
+        command.env(format!("CARGO_TARGET_{variable}_LINKER"), linker);
+    }
+    commands::succeed(&mut command)?;
+    Ok(directory.join(target).join("release").join(PROGRAM))
+}
+
+/// Leaves the places of this machine out of the program: panics name the file in which they are, and would name ours.
+fn flags(top: &Path) -> Result<Vec<String>> {
+    let mut flags = vec![format!("--remap-path-prefix={}=.", top.display())];
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")?;
+    // Each registry has a directory of its own, whose name depends on where the registry is.
+    let sources = home.join("registry/src");
+    if sources.is_dir() {
+        let told = || format!("read {}", sources.display());
+        for entry in fs::read_dir(&sources).with_context(told)? {
+            let path = entry.with_context(told)?.path();
+            flags.push(format!("--remap-path-prefix={}=crates", path.display()));
+        }
+    }
+    flags.sort();
+    Ok(flags)
+}
+
+/// Looks at what was built, and says it: the size, and how many crates are in it.
+///
+/// # Errors
+/// The list in it is not that of its crates.
+pub(super) fn examine(binary: &Path, linked: &[Crate]) -> Result<()> {
+    let size = binary
+        .metadata()
+        .with_context(|| format!("look at {}", binary.display()))?
+        .len();
+    let list = auditable_info::audit_info_from_file(binary, auditable_info::Limits::default())
+        .with_context(|| format!("read the list of crates in {}", binary.display()))?;
+    let has = |one: &Crate| {
+        list.packages
+            .iter()
+            .any(|package| package.name == one.name && package.version.to_string() == one.version)
+    };
+    if let Some(missing) = linked.iter().find(|one| !has(one)) {
+        bail!("the list of crates in the program lacks {}", missing.name);
+    }
+    match size.checked_sub(LIMIT) {
+        None | Some(0) => println!("program        {size} bytes, of {LIMIT} at most"),
+        Some(more) => println!(
+            "program        {size} bytes, {more} more than the {LIMIT} that it should have at most"
+        ),
+    }
+    println!(
+        "crates         {} in the program, {} with those that only build it; its section .dep-v0 names them",
+        linked.len(),
+        list.packages.len() - 1
+    );
+    Ok(())
 }
 
 /// A program of the caller's without what only a debugger reads, in the directory `scratch`.

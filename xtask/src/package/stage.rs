@@ -1,12 +1,13 @@
 //! A layout on disk, as the packers want it.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::layout::{Layout, What};
 
@@ -36,6 +37,15 @@ pub(super) fn write(layout: &Layout, root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Holds others up that want to use the same staging directory, as long as the value lives.
+pub(super) fn lock(scratch: &Path) -> Result<File> {
+    let told = || format!("lock {}", scratch.display());
+    fs::create_dir_all(scratch).with_context(told)?;
+    let file = File::open(scratch).with_context(told)?;
+    flock(&file, FlockOperation::LockExclusive).with_context(told)?;
+    Ok(file)
 }
 
 fn make_directory(path: &Path) -> Result<()> {
