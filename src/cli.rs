@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     accounts, agent, analyze, clock, config, doctor, emulator, history, hooks, hostname,
-    image_clean, legacy, metadata, network, nvme_id, pass, sandbox, scripts, setup, status, r#try,
-    tune,
+    image_clean, legacy, metadata, network, nic_name, nvme_id, pass, sandbox, scripts, setup,
+    status, r#try, tune,
 };
 use crate::system::log;
 
@@ -70,6 +70,8 @@ enum Command {
     Scripts(scripts::Arguments),
     /// Spread interrupts and queues over the processors, and set up local SSDs.
     Tune(tune::Arguments),
+    /// Print the name of a network interface, for udev.
+    NicName(nic_name::Arguments),
     /// Print the name of an NVMe disk, for udev.
     NvmeId(nvme_id::Arguments),
     /// Show and run the programs that are started when something happens.
@@ -171,6 +173,7 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             Command::ImageClean(arguments) => conclude(image_clean::run(&arguments)),
             Command::Scripts(arguments) => conclude(scripts::run(&arguments)),
             Command::Tune(arguments) => conclude(tune::run(&arguments)),
+            Command::NicName(arguments) => conclude(nic_name::run(&arguments)),
             Command::NvmeId(arguments) => conclude(nvme_id::run(&arguments)),
             Command::Hooks(arguments) => conclude(hooks::run(&arguments)),
             Command::Config(arguments) => conclude(config::run(&arguments)),

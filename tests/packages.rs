@@ -259,7 +259,8 @@ const SCRIPTS: [&str; 2] = [
     "google-shutdown-scripts.service",
 ];
 
-const LEGACY: [&str; 10] = [
+const LEGACY: [&str; 11] = [
+    "gce-nic-naming",
     "google_accounts_daemon",
     "google_clock_skew_daemon",
     "google_guest_agent",

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::agent::managers::Manager;
 use crate::cli::{conclude, refuse, tell};
 use crate::commands::tune::{self, What};
-use crate::commands::{agent, hostname, nvme_id, scripts, setup};
+use crate::commands::{agent, hostname, nic_name, nvme_id, scripts, setup};
 use crate::scripts::find::Occasion;
 use crate::system::log;
 
@@ -25,12 +25,14 @@ pub enum Role {
     Setup,
     /// What the hooks of DHCP clients call.
     SetHostname,
-    /// What udev's rules call.
+    /// What udev's rules call for disks.
     NvmeId,
+    /// What udev's rules call for network interfaces.
+    NicName,
 }
 
 /// The legacy names, each a symbolic link to the one binary.
-pub const NAMES: [(&str, Role); 10] = [
+pub const NAMES: [(&str, Role); 11] = [
     ("google_accounts_daemon", Role::Agent(&[Manager::Accounts])),
     (
         "google_network_daemon",
@@ -44,6 +46,7 @@ pub const NAMES: [(&str, Role); 10] = [
     ("google_set_multiqueue", Role::Tuner(What::Queues)),
     ("google_optimize_local_ssd", Role::Tuner(What::LocalSsd)),
     ("google_nvme_id", Role::NvmeId),
+    ("gce-nic-naming", Role::NicName),
 ];
 
 /// The role of a program name, if it is a legacy one.
@@ -137,6 +140,8 @@ pub fn run(role: Role, arguments: Vec<OsString>) -> ExitCode {
             Ok(parsed) => conclude(nvme_id::run(&parsed.arguments)),
             Err(error) => refuse(&error),
         },
+        // Its only argument was the name of a driver, which says nothing that the device does not.
+        Role::NicName => conclude(nic_name::run_legacy()),
     }
 }
 

@@ -16,6 +16,7 @@ mod input;
 pub mod legacy;
 pub mod metadata;
 pub mod network;
+pub mod nic_name;
 pub mod nvme_id;
 mod output;
 pub mod pass;

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod host_keys;
 pub mod instance_configs;
 pub mod machine;
+pub mod nic_names;
 pub mod record;
 pub mod sshd;
 pub mod state;

@@ -27,6 +27,7 @@ pub(crate) fn prepare(hardware: &mut Hardware, vm: &Vm) {
         "etc/modprobe.d/gce-blacklist.conf",
         "usr/lib/udev/rules.d/64-gce-disk-removal.rules",
         "usr/lib/udev/rules.d/65-gce-disk-naming.rules",
+        "usr/lib/udev/rules.d/75-gce-network.rules",
     ] {
         let text = fs::read_to_string(files().join(file)).unwrap();
         hardware.file(file, 0o644, &text);

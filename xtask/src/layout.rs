@@ -21,7 +21,7 @@ pub(crate) const PROGRAMS: &str = "usr/bin";
 pub(crate) const UNITS: &str = "usr/lib/systemd/system";
 
 /// The predecessors' program names (spec/core.md 0.3, spec/beyond.md 4.1): links to the one binary.
-pub(crate) const LEGACY_NAMES: [&str; 10] = [
+pub(crate) const LEGACY_NAMES: [&str; 11] = [
     "google_accounts_daemon",
     "google_network_daemon",
     "google_clock_skew_daemon",
@@ -32,6 +32,7 @@ pub(crate) const LEGACY_NAMES: [&str; 10] = [
     "google_set_multiqueue",
     "google_optimize_local_ssd",
     "google_nvme_id",
+    "gce-nic-naming",
 ];
 
 /// The two kinds of packages, whose distributions want some files at different places.

@@ -174,6 +174,17 @@ impl Socket {
         self.request(Request::new(RouteNetlinkMessage::SetLink(message), 0))
     }
 
+    /// Gives an interface another name.
+    ///
+    /// # Errors
+    /// Those of [`Socket::request`]; `EEXIST` when the name is taken, `EBUSY` when the interface is up and the kernel is old.
+    pub fn rename_link(&mut self, index: u32, name: &str) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        self.request(Request::new(RouteNetlinkMessage::SetLink(message), 0))
+    }
+
     /// Creates a pair of virtual Ethernet interfaces. The MAC address is that of `name`; its peer gets a random one.
     ///
     /// # Errors
