@@ -18,7 +18,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use gce_guest::system::netlink::{MacAddress, Socket};
-use support::{PROGRAM, in_sandbox, output_within};
+use support::{PROGRAM, in_sandbox, in_sandbox_with, output_within};
 
 const ETHERNET: &str = "8086:1452";
 const FUNCTION: &str = "8086:145c";
@@ -300,6 +300,14 @@ fn what_is_not_as_it_should_be_keeps_its_name() {
                 "vendor or device of 0000:91:11.0 cannot be read",
             );
         }
+    });
+}
+
+#[test]
+fn what_udev_says_is_heeded() {
+    in_sandbox("what_udev_says_is_heeded", || {
+        let nics = behind(LEFT, "81", &["00.0", "01.0"]);
+        let nic = nics[0].as_str();
         let tree = Tree::new("paths").with(ETHERNET, &nics);
         for device in [
             "",
@@ -346,7 +354,8 @@ fn what_is_not_as_it_should_be_keeps_its_name() {
 
 #[test]
 fn a_name_is_freed_by_whoever_is_to_have_another() {
-    in_sandbox("a_name_is_freed_by_whoever_is_to_have_another", || {
+    let test = "a_name_is_freed_by_whoever_is_to_have_another";
+    in_sandbox_with(&["--allow-mounts"], test, || {
         let nics = plain(&[
             "01.0", "02.0", "03.0", "04.0", "05.0", "06.0", "07.0", "08.0",
         ]);

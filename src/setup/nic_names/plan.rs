@@ -297,3 +297,110 @@ fn is_uplink(port: &str) -> bool {
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    /// A device somewhere below three bridges, of any kind, whole or not.
+    fn device() -> impl Strategy<Value = Device> {
+        let ids = [
+            &[ETHERNET, ETHERNET_FUNCTION, "8086:1237"][..],
+            &GPU_NICS,
+            &GPUS[..2],
+        ]
+        .concat();
+        let id = prop::sample::select(ids).prop_map(|id| Some(id.to_owned()));
+        let id = prop_oneof![99 => id, 1 => Just(None)];
+        (0..3_u8, 0..4_u8, 0..4_u8, id, any::<bool>(), 0..12_u8).prop_map(
+            |(bus, device, function, id, has_infiniband, physical)| {
+                let address = Address {
+                    domain: 0,
+                    bus,
+                    device,
+                    function,
+                };
+                Device {
+                    address,
+                    id,
+                    directory: format!("/sys/devices/pci0000:00/bridge{bus}/{address}").into(),
+                    has_infiniband,
+                    physical: (physical < 4).then(|| {
+                        (physical < 3).then_some(Address {
+                            domain: 0,
+                            bus: physical,
+                            device: 0,
+                            function: 0,
+                        })
+                    }),
+                }
+            },
+        )
+    }
+
+    fn machine() -> impl Strategy<Value = Snapshot> {
+        prop::collection::vec(device(), 0..24).prop_map(|mut devices| {
+            devices.sort_by_key(|device| device.address);
+            devices.dedup_by_key(|device| device.address);
+            Snapshot {
+                devices,
+                interfaces: Vec::new(),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_nics_have_one_name(machine in machine()) {
+            let mut seen = std::collections::BTreeMap::new();
+            for device in &machine.devices {
+                let path = format!("/devices/x/{}/net/nic", device.address);
+                // By its path, every NIC has a name of its own from udev.
+                if let Ok(named) = name(&machine, &path, Some(&format!("enp{}s{}f{}", device.address.bus,
+                    device.address.device, device.address.function))) {
+                    prop_assert!(!named.in_the_way);
+                    prop_assert!(named.name.len() <= LONGEST);
+                    let other = seen.insert(named.name.clone(), device.address);
+                    prop_assert_eq!(other, None, "{}", named.name);
+                }
+            }
+        }
+
+        #[test]
+        fn any_path_is_answered(machine in machine(), path in ".{0,40}", port in ".{0,12}") {
+            let _ = name(&machine, &path, Some(&path));
+            let mut machine = machine;
+            machine.interfaces.push(Interface { name: "nic".to_owned(), address: None, port: Some(port) });
+            for device in &machine.devices {
+                let _ = name(&machine, &format!("{}/net/nic", device.directory.display()), None);
+            }
+        }
+
+        #[test]
+        fn addresses_are_read_as_they_are_shown(domain: u32, bus: u8, device: u8, function in 0..16_u8) {
+            let address = Address { domain, bus, device, function };
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_not_read() {
+        for text in [
+            "",
+            "pci0000:00",
+            "0000:00:00",
+            "0000:00:00.",
+            "0000:0:00.0",
+            "0000:00:00.00",
+            "000:00:00.0",
+            "0000:00:+1.0",
+            "123456789:00:00.0",
+            "0000:00:00:00.0",
+            "0000:00:0\u{e9}.0",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}
