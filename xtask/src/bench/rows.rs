@@ -127,7 +127,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) static ROWS: [Row; 14] = [
     Row {
         name: "memory",
-        about: "One user, everything at rest: resident memory, the share of it with pages divided among those who share them, \
+        about: "One user, everything at rest for ten seconds: resident memory, the share of it with pages divided among those who share them, \
                 and what is no file's (`/proc/PID/smaps_rollup` of every process, read from outside the sandbox).",
         baseline: "",
         lines: &[

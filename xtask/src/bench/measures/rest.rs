@@ -11,9 +11,13 @@ use crate::bench::witness;
 /// How long the idle machine is watched.
 const WATCHED: Duration = Duration::from_secs(60);
 
+/// How long after the last change a machine counts as at rest.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// Memory of everything that runs, with one user.
 pub(crate) fn memory(stage: &mut Stage) -> Result<()> {
     stage.settle_with_a_user()?;
+    std::thread::sleep(QUIET);
     let memory = stage.memory()?;
     for (line, bytes) in [
         ("rss", memory.resident),
