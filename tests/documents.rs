@@ -398,6 +398,12 @@ fn check_rules(file: &str, lines: &[&str]) {
                 ["==", "!=", "+=", "="].iter().any(|end| key.ends_with(end)),
                 "{file}: {key} in {line}"
             );
+            // Some device above always has another driver, or none, and so the key says nothing.
+            let of_parents = ["DRIVERS!", "KERNELS!", "SUBSYSTEMS!", "ATTRS{"];
+            assert!(
+                !(key.ends_with("!=") && of_parents.iter().any(|start| key.starts_with(start))),
+                "{file}: {key} in {line}"
+            );
         }
         if let Some((_, target)) = plain.split_once("GOTO=\"") {
             let label = format!("LABEL=\"{target}");
