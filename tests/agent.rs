@@ -102,19 +102,26 @@ fn an_unreachable_server_costs_one_message_and_its_return_another() {
         "an_unreachable_server_costs_one_message_and_its_return_another",
         || {
             let agent = Daemon::start("agent", [PROGRAM, "agent", "--debug"]);
+            let outages = |log: &str| lines_with(log, &["INFO There is no network yet."]);
             poll_until(PATIENCE, "the outage is logged", || {
-                !trouble(&agent.said()).is_empty()
+                outages(&agent.said()) > 0
             });
             // Several attempts later it is still one message.
             std::thread::sleep(Duration::from_secs(4));
-            assert_eq!(trouble(&agent.said()).len(), 1, "{}", agent.said());
+            assert_eq!(outages(&agent.said()), 1, "{}", agent.said());
             let vm = Vm::new();
             vm.set_keys(&[entry("alice")]);
             poll_until(Duration::from_secs(60), "alice is there", || {
                 passwd("alice").starts_with("alice:")
             });
             let log = vm.settled(&agent);
-            assert_eq!(trouble(&log).len(), 1, "{log}");
+            assert_eq!(outages(&log), 1, "{log}");
+            assert_eq!(
+                lines_with(&log, &["INFO Metadata is there after"]),
+                1,
+                "{log}"
+            );
+            assert_eq!(trouble(&log), [""; 0], "{log}");
         },
     );
 }
