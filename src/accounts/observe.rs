@@ -54,14 +54,7 @@ pub fn observe<'a>(
         Ok(None) => {}
         Err(error) => observed.sudoers_unknown = Some(error.to_string()),
     }
-    let users = Users {
-        local: LocalUsers::read_for(names.len()),
-        sudoers: &observed.sudoers,
-        sudoers_are_known: observed.sudoers_unknown.is_none(),
-        settings,
-        sources,
-    };
-    observed.users = users.look_up(names);
+    observed.users = Users::look_up(names, settings, sources, &observed);
     observed.look_up_groups(settings, &sources.names);
     Ok((observed, problems))
 }
@@ -93,15 +86,8 @@ pub(super) fn observe_again(
     sources: &Sources,
     before: Observed,
 ) -> Observed {
-    let users = Users {
-        local: LocalUsers::read_for(names.len()),
-        sudoers: &before.sudoers,
-        sudoers_are_known: before.sudoers_unknown.is_none(),
-        settings,
-        sources,
-    };
     let mut observed = Observed {
-        users: users.look_up(names),
+        users: Users::look_up(names, settings, sources, &before),
         partial: true,
         ..before
     };
@@ -149,16 +135,27 @@ fn read_sudoers_rule() -> io::Result<SudoersRule> {
 /// What users are looked up with.
 struct Users<'a> {
     local: LocalUsers,
-    sudoers: &'a BTreeSet<String>,
-    sudoers_are_known: bool,
     settings: &'a settings::Accounts,
     sources: &'a Sources,
+    /// The rest of the machine, of which the sudoers count here.
+    machine: &'a Observed,
 }
 
-impl Users<'_> {
-    fn look_up(&self, names: BTreeSet<String>) -> BTreeMap<String, UserState> {
+impl<'a> Users<'a> {
+    fn look_up(
+        names: BTreeSet<String>,
+        settings: &'a settings::Accounts,
+        sources: &'a Sources,
+        machine: &'a Observed,
+    ) -> BTreeMap<String, UserState> {
+        let this = Self {
+            local: LocalUsers::read_for(names.len()),
+            settings,
+            sources,
+            machine,
+        };
         let state = |name: String| {
-            let state = self.state(&name);
+            let state = this.state(&name);
             (name, state)
         };
         let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).collect();
@@ -171,10 +168,7 @@ impl Users<'_> {
                 files.push(keys);
             }
         }
-        for (file, found) in files
-            .into_iter()
-            .zip(self.sources.homes.read_each(&accounts))
-        {
+        for (file, found) in files.into_iter().zip(sources.homes.read_each(&accounts)) {
             *file = found;
         }
         users
@@ -182,7 +176,7 @@ impl Users<'_> {
 
     /// The state of a user but the keys, which are read of all users together.
     fn state(&self, name: &str) -> UserState {
-        let names = &self.sources.names;
+        let (names, machine) = (&self.sources.names, self.machine);
         let found = match self.local.get(name) {
             Some(user) => Ok(Some(user)),
             None => names.user(name),
@@ -191,7 +185,7 @@ impl Users<'_> {
             Ok(Some(user)) => UserState::Present {
                 account: account(&user),
                 // Where that is not known, the right to sudo is neither given nor forgotten.
-                in_sudoers: !self.sudoers_are_known || self.sudoers.contains(name),
+                in_sudoers: machine.sudoers_unknown.is_some() || machine.sudoers.contains(name),
                 keys: KeysFile::Absent,
             },
             Ok(None) => match names.group(name) {
