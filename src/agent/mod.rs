@@ -267,14 +267,13 @@ impl Agent {
             etag,
             settings,
         });
-        let has_accounts = self.managers.contains_key(&Manager::Accounts);
-        let until = Instant::now() + HEAD_START;
-        for (manager, managed) in &mut self.managers {
-            if has_accounts && *manager != Manager::Accounts {
-                managed.hold(until);
+        if self.managers.contains_key(&Manager::Accounts) {
+            let until = Instant::now() + HEAD_START;
+            for (manager, managed) in &mut self.managers {
+                if *manager != Manager::Accounts {
+                    managed.hold(until);
+                }
             }
-        }
-        if has_accounts {
             self.give(Manager::Accounts);
         } else {
             self.give_where(|_| true);
