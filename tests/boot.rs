@@ -21,8 +21,9 @@ use std::time::Duration;
 use serde_json::json;
 use support::lan::{self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECONDARY_MAC};
 use support::machine::{Machine, on_machine_with};
+use support::visitor;
 use support::vm::Vm;
-use support::{attempt, package, poll_until, run};
+use support::{package, poll_until, run};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,9 +32,6 @@ const AGENT: &str = "google-guest-agent.service";
 const SETUP: &str = "google-instance-setup.service";
 const STARTUP: &str = "google-startup-scripts.service";
 const SHUTDOWN: &str = "google-shutdown-scripts.service";
-
-/// The key pair of the visitor, outside.
-const KEY: &str = "/run/visitor";
 
 /// Everything that a machine has before its first boot, the package among it, as in an image.
 fn prepare(root: &Path, vm: &Vm, built: &Path) {
@@ -69,9 +67,8 @@ fn prepare(root: &Path, vm: &Vm, built: &Path) {
             {"mac": SECONDARY_MAC, "ip": SECONDARY_ADDRESS, "mtu": 1400},
         ]),
     );
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY]);
-    let key = fs::read_to_string(format!("{KEY}.pub")).unwrap();
-    vm.set_keys(&[format!("alice:{}", key.trim())]);
+    visitor::make_key();
+    vm.set_keys(&[visitor::key_of("alice")]);
     let order = "echo startup of $GCE_INSTANCE_ID by $(id -un) >> /var/order; getent passwd alice >> /var/order";
     vm.set("instance/attributes/startup-script", order);
     let order = "echo shutdown >> /var/order";
@@ -112,26 +109,9 @@ fn enable(root: &Path, unit: &str) {
     run(["systemctl", "--quiet", &root, "enable", unit]);
 }
 
-/// Logs in from outside and runs a command; the host key must be the one that was seen before, if any was.
+/// Logs in from outside and runs a command.
 fn ssh(command: &str) -> Output {
-    let words = [
-        "ssh",
-        "-F",
-        "/dev/null",
-        "-i",
-        KEY,
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=accept-new",
-        "-o",
-        "UserKnownHostsFile=/run/known",
-        "-o",
-        "ConnectTimeout=10",
-        &format!("alice@{PRIMARY_ADDRESS}"),
-        command,
-    ];
-    attempt(words)
+    visitor::ssh(&format!("alice@{PRIMARY_ADDRESS}"), command)
 }
 
 fn log_in() {

@@ -19,14 +19,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::machine::{self, Image, Machine, OPENRC, RUNIT, SYSVINIT, on_machine_of};
+use support::visitor::{self, key_of};
 use support::vm::Vm;
-use support::{attempt, poll_until, run};
+use support::{poll_until, run};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The key pair of the visitor, outside.
-const KEY: &str = "/run/visitor";
 
 /// The order in which things happened on the machine.
 const ORDER: &str = "/var/order";
@@ -106,7 +104,7 @@ fn lives(name: &str, init: &Init) {
 }
 
 fn prepare(root: &Path, vm: &Vm) {
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY]);
+    visitor::make_key();
     let image = root.join("etc/ssh/ssh_host_ed25519_key.pub");
     fs::copy(image, root.join("etc/of-the-image")).unwrap();
     fs::write(
@@ -122,11 +120,6 @@ fn prepare(root: &Path, vm: &Vm) {
     vm.set("instance/attributes/shutdown-script", script);
 }
 
-fn key_of(user: &str) -> String {
-    let key = fs::read_to_string(format!("{KEY}.pub")).unwrap();
-    format!("{user}:{}", key.trim())
-}
-
 fn log_in() {
     poll_until(PATIENCE, "alice logs in", || log_in_as("alice"));
 }
@@ -134,24 +127,7 @@ fn log_in() {
 /// Whether a user logs in, and may become root.
 fn log_in_as(user: &str) -> bool {
     let target = format!("{user}@127.0.0.1");
-    let words = [
-        "ssh",
-        "-F",
-        "/dev/null",
-        "-i",
-        KEY,
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=accept-new",
-        "-o",
-        "UserKnownHostsFile=/run/known",
-        "-o",
-        "ConnectTimeout=10",
-        &target,
-        "sudo -n id -un",
-    ];
-    attempt(words).stdout == b"root\n"
+    visitor::ssh(&target, "sudo -n id -un").stdout == b"root\n"
 }
 
 #[test]

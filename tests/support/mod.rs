@@ -33,6 +33,7 @@ pub(crate) mod machine;
 pub(crate) mod outside;
 pub(crate) mod package;
 pub(crate) mod virtual_machine;
+pub(crate) mod visitor;
 pub(crate) mod vm;
 pub(crate) mod web;
 
