@@ -92,6 +92,7 @@ fn lives(name: &str, init: &Init) {
             poll_until(PATIENCE, &format!("the agent starts: {done:?}"), || {
                 log_in_as("bob")
             });
+            begins_again(&machine, init);
             machine.power_off_by(init.power_off);
             assert_eq!(
                 Machine::contents(ORDER),
@@ -101,6 +102,28 @@ fn lives(name: &str, init: &Init) {
             );
         },
     );
+}
+
+/// An agent that ends badly is started again by whoever supervises it, and counts: the second time it waits. Whoever stops it
+/// in order and starts it begins anew.
+fn begins_again(machine: &Machine, init: &Init) {
+    let agent = || machine.text(["pgrep", "--full", "gce-guest agent"]);
+    let bad_ends = || machine.text(["sh", "-c", "cat /run/gce-guest/starts/*"]);
+    for user in ["carol", "dave"] {
+        let before = agent();
+        assert!(before.parse::<u32>().is_ok(), "one agent: {before:?}");
+        machine.attempt(["kill", "-KILL", &before]);
+        machine.vm.set_keys(&[key_of("alice"), key_of(user)]);
+        poll_until(PATIENCE, "another agent works", || log_in_as(user));
+        assert_ne!(agent(), before);
+    }
+    assert_eq!(bad_ends(), r#"{"bad_ends":2}"#);
+    machine.attempt(init.stop);
+    poll_until(PATIENCE, "it is stopped", || agent().is_empty());
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "it is started", || {
+        bad_ends() == r#"{"bad_ends":0}"#
+    });
 }
 
 fn prepare(root: &Path, vm: &Vm) {
