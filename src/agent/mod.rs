@@ -192,7 +192,7 @@ impl Agent {
         let mut service = self.service;
         service.stopping();
         info!(target: LOGGER, "Stopped.");
-        self.recorder.finish();
+        self.recorder.finish(recorder::LAST_WORDS);
     }
 
     fn names(&self) -> String {
