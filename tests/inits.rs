@@ -105,6 +105,9 @@ fn lives(name: &str, init: &Init) {
                 log_in_as("bob")
             });
             begins_again(&machine, init);
+            if init.start.starts_with(&["sv"]) {
+                gives_way(&machine, init);
+            }
             machine.power_off_by(init.power_off);
             assert_eq!(
                 Machine::contents(ORDER),
@@ -136,6 +139,31 @@ fn begins_again(machine: &Machine, init: &Init) {
     poll_until(PATIENCE, "it is started", || {
         bad_ends() == r#"{"bad_ends":0}"#
     });
+}
+
+/// Where another agent has everything, runit does not start ours again and again, until somebody starts it.
+fn gives_way(machine: &Machine, init: &Init) {
+    let agents = || machine.text(["pgrep", "--full", "gce-guest agent"]);
+    machine.attempt(init.stop);
+    machine.attempt(["sh", "-c", "gce-guest agent >/dev/null 2>&1 &"]);
+    let ready = machine.attempt(["gce-guest", "status", "--wait", "--timeout", "60"]);
+    assert!(ready.status.success(), "{ready:?}");
+    let another = agents();
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "ours is not wanted any more", || {
+        let status = machine.text(["sv", "status", "google-guest-agent"]);
+        status.starts_with("down:") && !status.contains("want up")
+    });
+    assert_eq!(agents(), another);
+    machine.attempt(["kill", &another]);
+    poll_until(PATIENCE, "it ends", || agents().is_empty());
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "ours runs", || !agents().is_empty());
+    // A restart that is asked for is none that waits.
+    let before = agents();
+    let restarted = machine.attempt(["sv", "restart", "google-guest-agent"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    assert_ne!(agents(), before);
 }
 
 fn prepare(root: &Path, vm: &Vm) {
