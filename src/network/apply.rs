@@ -16,6 +16,7 @@ use super::state::State;
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::netlink::{NetlinkError, Socket};
+use crate::system::order::Gather;
 
 /// How many addresses a log line names before it only counts them.
 const NAMED: usize = 20;
@@ -98,21 +99,25 @@ fn is_gone(error: &NetlinkError) -> bool {
 /// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
 fn lines(ours: &BTreeSet<Mark>, done: &[Change]) -> Vec<String> {
     let forwarded = || done.iter().filter(|change| change.is_forwarding());
-    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).collect();
+    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).into_set();
     let line = |interface: &Interface| {
         let of_interface = |adds: bool| -> BTreeSet<IpNet> {
             forwarded()
                 .filter(|change| change.interface == *interface && change.adds() == adds)
                 .map(Change::prefix)
-                .collect()
+                .into_set()
         };
         let (added, removed) = (of_interface(true), of_interface(false));
         let here = ours
             .iter()
             .filter(|mark| mark.interface == interface.index && !is_metadata_server(mark.prefix));
-        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).collect();
+        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).into_set();
         // One that is moved to another protocol id is in both.
-        let after = before.difference(&removed).chain(&added).copied().collect();
+        let after = before
+            .difference(&removed)
+            .chain(&added)
+            .copied()
+            .into_set();
         format!(
             "Changing {} IPs from {} to {} by adding {} and removing {}.",
             interface.name,

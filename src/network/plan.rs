@@ -15,6 +15,7 @@ use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{LOCAL_TABLE, Link, MacAddress, Route, RouteKind, RouteScope};
+use crate::system::order::{Gather, InOrder};
 
 /// The highest protocol id that the kernel and administrators use themselves (`RTPROT_STATIC` of linux/rtnetlink.h).
 /// Routes marked with such an id are never ours, whatever the configuration says.
@@ -188,7 +189,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     let routes = Routes::new(&observed.routes, protocol, &observed.record);
     let mut plan = Plan {
         changes: removals(&desired, &routes, &observed.links, enabled),
-        ours: routes.ours.keys().copied().collect(),
+        ours: routes.ours.keys().copied().into_set(),
         protocol,
         ..Plan::default()
     };
@@ -202,7 +203,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     let to_server = metadata_route::ours(observed, protocol);
     plan.ours.extend(to_server.map(|(mark, _)| mark));
     plan.problems.extend(desired.problems);
-    plan.problems.sort();
+    plan.problems.put_in_order();
     plan.pending = desired.pending;
     plan.wanted = desired.addresses;
     plan
@@ -274,7 +275,7 @@ impl Plan {
                 });
             }
         }
-        self.held.sort_by_key(|held| (held.origin, held.prefix));
+        self.held.put_in_order_by(|held| (held.origin, held.prefix));
     }
 
     /// Puts the changes into the order in which they are made.
@@ -284,8 +285,8 @@ impl Plan {
             .iter()
             .filter(|change| change.adds())
             .map(Change::prefix)
-            .collect();
-        self.changes.sort_by_key(|change| {
+            .into_set();
+        self.changes.put_in_order_by(|change| {
             let step = match change.action {
                 Action::Remove(_) if added.contains(&change.prefix()) => 0,
                 Action::Add(_) | Action::ReachMetadataServer => 1,

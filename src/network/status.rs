@@ -15,6 +15,7 @@ use super::routes::{Origin, Taken, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
 use crate::system::netlink::{Address, Link, MacAddress, Route};
+use crate::system::order::Gather;
 
 /// What has become of an address that metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ pub fn status(
         .held
         .iter()
         .map(|held| (held.prefix, held.protocol))
-        .collect();
+        .into_map();
     let taken = Taken::new(nics);
     let mut listed = Vec::with_capacity(nics.len());
     for (position, nic) in nics.iter().enumerate() {

@@ -23,6 +23,7 @@ pub mod netlink;
 pub mod notify;
 pub mod ntp_control;
 pub mod nvme;
+pub mod order;
 pub mod permissions;
 pub mod power;
 pub mod processes;

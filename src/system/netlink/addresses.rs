@@ -8,6 +8,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressHeader, AddressScope};
 
 use super::{NetlinkError, Request, Socket, request};
+use crate::system::order::InOrder;
 
 /// `sizeof(struct ifaddrmsg)`.
 const HEADER_LENGTH: usize = 8;
@@ -84,7 +85,7 @@ impl Socket {
                 addresses.extend(Address::parse(&answer.payload)?);
             }
         }
-        addresses.sort();
+        addresses.put_in_order();
         Ok(addresses)
     }
 

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{NetlinkError, Request, Socket, number, request};
+use crate::system::order::InOrder;
 
 /// `sizeof(struct ifinfomsg)`.
 const HEADER_LENGTH: usize = 16;
@@ -144,7 +145,7 @@ impl Socket {
             .filter(|answer| answer.kind == libc::RTM_NEWLINK)
             .map(|answer| Link::parse(&answer.payload))
             .collect::<Result<Vec<_>, _>>()?;
-        links.sort_by_key(|link| link.index);
+        links.put_in_order_by(|link| link.index);
         Ok(links)
     }
 
