@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use log::{info, warn};
 
 use super::history::{self, Entry};
 use super::status::{self, Status};
+use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::root::Root;
 
 /// How long the end of the agent waits for what is still to be written.
@@ -40,8 +40,8 @@ impl Recorder {
     }
 
     fn start_with(root: Root, logger: &'static str, retry: Duration) -> io::Result<Self> {
-        let (messages, received) = mpsc::channel();
-        let (finished, done) = mpsc::channel();
+        let (messages, received) = channel::channel();
+        let (finished, done) = channel::channel();
         std::thread::Builder::new()
             .name("recorder".into())
             .spawn(move || {

@@ -4,6 +4,7 @@
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
 pub mod accounts_database;
+pub mod channel;
 pub mod credentials;
 pub mod environment;
 pub mod ethtool;

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -18,6 +17,7 @@ use self::event::{Event, Notice};
 use super::managers::Manager;
 use super::report::Report;
 use crate::scripts::output::{Streams, channel_name};
+use crate::system::channel::{self, Receiver, Sender};
 use crate::system::executables::{self, Executable};
 use crate::system::log as logging;
 use crate::system::processes::stream::{Channel, Ended, Stream};
@@ -57,7 +57,7 @@ impl Hooks {
     /// # Errors
     /// The thread cannot be made.
     pub fn start(root: Root) -> io::Result<Self> {
-        let (messages, received) = mpsc::channel();
+        let (messages, received) = channel::channel();
         let done = messages.clone();
         std::thread::Builder::new()
             .name("hooks".into())
@@ -89,7 +89,7 @@ impl Hooks {
 fn dispatch(root: &Root, received: &Receiver<Message>, done: &Sender<Message>) {
     // Events whose hooks run, each with what has happened meanwhile.
     let mut running: BTreeMap<Event, Option<Notice>> = BTreeMap::new();
-    for message in received {
+    for message in received.iter() {
         let notice = match message {
             Message::Notice(notice) => match running.get_mut(&notice.event) {
                 Some(Some(waiting)) => {

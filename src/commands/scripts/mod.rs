@@ -4,7 +4,6 @@ mod show;
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,6 +21,7 @@ use crate::scripts::output::{Lines, said};
 use crate::scripts::run::Runner;
 use crate::scripts::source::Source;
 use crate::scripts::state::State;
+use crate::system::channel;
 use crate::system::power::{self, Power};
 use crate::system::processes::stream::{Channel, LeftInput};
 use crate::system::root::Root;
@@ -276,8 +276,8 @@ fn startup(settings: &MetadataScripts) -> anyhow::Result<bool> {
 
 /// Copies the shutdown scripts while the startup scripts run, so that a machine that goes down early has them. Something
 /// comes when it is done.
-fn start_copying(client: &Client, document: &Document) -> mpsc::Receiver<bool> {
-    let (sender, receiver) = mpsc::channel();
+fn start_copying(client: &Client, document: &Document) -> channel::Receiver<bool> {
+    let (sender, receiver) = channel::channel();
     let (client, document) = (client.clone(), document.clone());
     std::thread::spawn(move || {
         // Nobody may be waiting any more.
@@ -325,7 +325,7 @@ fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
 
 /// The document, if it comes in time: the client's own deadline counts for each step and address anew.
 fn document_within(client: &Client, time: Duration) -> anyhow::Result<Document> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = channel::channel();
     let client = client.clone();
     std::thread::spawn(move || {
         // Nobody may be waiting any more.
