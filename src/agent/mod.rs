@@ -118,7 +118,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     while agent.handle(&received) {}
     agent.service.stopping();
     info!(target: LOGGER, "Stopped.");
-    agent.recorder.finish();
+    agent.recorder.finish(recorder::LAST_WORDS);
     Ok(ExitCode::SUCCESS)
 }
 
