@@ -44,6 +44,7 @@ use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::notify::ServiceManager;
 use crate::system::order::Gather;
 use crate::system::root::Root;
+use crate::system::threads;
 use crate::system::time::Steps;
 use crate::system::{log, memory, processes, signals, time};
 
@@ -131,10 +132,7 @@ fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> 
             events.send(event).map_err(|_| "the agent has ended")
         });
     };
-    std::thread::Builder::new()
-        .name("metadata".into())
-        .spawn(watch)
-        .context("start the metadata thread")?;
+    threads::start("metadata", watch).context("start the metadata thread")?;
     Ok(())
 }
 
@@ -435,10 +433,7 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
             }
         }
     };
-    std::thread::Builder::new()
-        .name("netlink".into())
-        .spawn(watch)
-        .context("start the netlink thread")?;
+    threads::start("netlink", watch).context("start the netlink thread")?;
     Ok(())
 }
 
@@ -460,10 +455,7 @@ fn watch_clock(events: Sender<Event>) -> anyhow::Result<()> {
             }
         }
     };
-    std::thread::Builder::new()
-        .name("clock-steps".into())
-        .spawn(watch)
-        .context("start the thread for steps of the clock")?;
+    threads::start("clock-steps", watch).context("start the thread for steps of the clock")?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::history::{self, Entry};
 use super::status::{self, Status};
 use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::root::Root;
+use crate::system::threads;
 
 /// How long the end of the agent waits for what is still to be written: a disk that does not answer is no reason to wait
 /// longer.
@@ -43,19 +44,17 @@ impl Recorder {
     fn start_with(root: Root, logger: &'static str, retry: Duration) -> io::Result<Self> {
         let (messages, received) = channel::channel();
         let (finished, done) = channel::channel();
-        std::thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || {
-                let mut writer = Writer {
-                    root,
-                    logger,
-                    unwritten: BTreeMap::new(),
-                    troubles: BTreeMap::new(),
-                };
-                while writer.handle(&received, retry) {}
-                // Nobody may be waiting any more.
-                let _ = finished.send(());
-            })?;
+        threads::start("recorder", move || {
+            let mut writer = Writer {
+                root,
+                logger,
+                unwritten: BTreeMap::new(),
+                troubles: BTreeMap::new(),
+            };
+            while writer.handle(&received, retry) {}
+            // Nobody may be waiting any more.
+            let _ = finished.send(());
+        })?;
         Ok(Self {
             messages,
             done,

@@ -15,6 +15,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread;
 
 use super::channel::{self, Receiver, RecvTimeoutError};
+use super::threads;
 
 /// Whether this process acts as root.
 #[must_use]
@@ -69,13 +70,11 @@ impl<T: Send + 'static> Work<T> {
     ) -> io::Result<Self> {
         let given_up = Arc::new(AtomicBool::new(false));
         let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), channel::channel());
-        let thread = std::thread::Builder::new()
-            .name("user".into())
-            .spawn(move || {
-                let result = take(credentials).and_then(|()| work(&token));
-                // Nobody may be waiting any more.
-                let _ = sender.send(result);
-            })?;
+        let thread = threads::start("user", move || {
+            let result = take(credentials).and_then(|()| work(&token));
+            // Nobody may be waiting any more.
+            let _ = sender.send(result);
+        })?;
         Ok(Self {
             result,
             given_up,
@@ -110,9 +109,7 @@ impl<T: Send + 'static> Work<T> {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("users".into())
-            .spawn(act_in_turn)?;
+        let thread = threads::start("users", act_in_turn)?;
         Ok(Self {
             result,
             given_up,

@@ -33,6 +33,7 @@ pub mod rtc;
 pub mod selinux;
 pub mod services;
 pub mod signals;
+pub mod threads;
 pub mod time;
 pub mod users;
 pub mod web;

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::local_users;
+use super::threads;
 use super::users::{self, Group, User};
 use crate::system::channel::{self, RecvTimeoutError, Sender};
 
@@ -54,9 +55,9 @@ struct Worker {
 impl Worker {
     fn start() -> io::Result<Self> {
         let (questions, received) = channel::channel::<Question>();
-        let thread = std::thread::Builder::new()
-            .name("names".into())
-            .spawn(move || received.iter().for_each(|question| question()))?;
+        let thread = threads::start("names", move || {
+            received.iter().for_each(|question| question());
+        })?;
         Ok(Self { questions, thread })
     }
 }

@@ -23,6 +23,7 @@ use crate::system::log as logging;
 use crate::system::processes::stream::{Channel, Ended, Stream};
 use crate::system::processes::{Invocation, SEARCH_PATH};
 use crate::system::root::Root;
+use crate::system::threads;
 
 /// Where the directories of the events are.
 pub const DIRECTORY: &str = "/etc/gce-guest/hooks.d";
@@ -59,9 +60,7 @@ impl Hooks {
     pub fn start(root: Root) -> io::Result<Self> {
         let (messages, received) = channel::channel();
         let done = messages.clone();
-        std::thread::Builder::new()
-            .name("hooks".into())
-            .spawn(move || dispatch(&root, &received, &done))?;
+        threads::start("hooks", move || dispatch(&root, &received, &done))?;
         Ok(Self { messages })
     }
 
@@ -119,7 +118,7 @@ fn dispatch(root: &Root, received: &Receiver<Message>, done: &Sender<Message>) {
             // The dispatcher lasts as long as the process.
             let _ = done.send(Message::Done(notice.event));
         };
-        match std::thread::Builder::new().name("hook".into()).spawn(run) {
+        match threads::start("hook", run) {
             Ok(_) => {
                 running.insert(event, None);
             }

@@ -25,6 +25,7 @@ use crate::system::channel;
 use crate::system::power::{self, Power};
 use crate::system::processes::stream::{Channel, LeftInput};
 use crate::system::root::Root;
+use crate::system::threads;
 use crate::system::{log as logging, processes};
 
 /// How long a shutdown waits for metadata; then the copies from before are used.
@@ -279,10 +280,13 @@ fn startup(settings: &MetadataScripts) -> anyhow::Result<bool> {
 fn start_copying(client: &Client, document: &Document) -> channel::Receiver<bool> {
     let (sender, receiver) = channel::channel();
     let (client, document) = (client.clone(), document.clone());
-    std::thread::spawn(move || {
+    let copy = move || {
         // Nobody may be waiting any more.
         let _ = sender.send(copy_shutdown_scripts(&client, &document));
-    });
+    };
+    if let Err(error) = threads::start("copies", copy) {
+        warn!(target: Occasion::Startup.logger(), "The shutdown scripts are not copied now: {error}.");
+    }
     receiver
 }
 
@@ -327,10 +331,11 @@ fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
 fn document_within(client: &Client, time: Duration) -> anyhow::Result<Document> {
     let (sender, receiver) = channel::channel();
     let client = client.clone();
-    std::thread::spawn(move || {
+    threads::start("metadata", move || {
         // Nobody may be waiting any more.
         let _ = sender.send(client.get_document());
-    });
+    })
+    .context("start a thread for the metadata")?;
     match receiver.recv_timeout(time) {
         Ok(answer) => Ok(answer?),
         Err(_) => bail!("no answer within {} s", time.as_secs()),
