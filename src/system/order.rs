@@ -14,7 +14,7 @@ pub trait InOrder<T> {
     where
         T: Ord;
 
-    /// Sorts the items by a key of each; those with equal keys keep their order.
+    /// Sorts the items by a key of each, which is asked for once; those with equal keys keep their order.
     fn put_in_order_by<K: Ord>(&mut self, key: impl Fn(&T) -> K);
 }
 
@@ -28,8 +28,8 @@ impl<T> InOrder<T> for [T] {
     }
 
     fn put_in_order_by<K: Ord>(&mut self, key: impl Fn(&T) -> K) {
-        let compare = |left: usize, right: usize| key(&self[left]).cmp(&key(&self[right]));
-        let order = order_of(self.len(), &compare);
+        let keys: Vec<K> = self.iter().map(key).collect();
+        let order = order_of(keys.len(), &|left, right| keys[left].cmp(&keys[right]));
         arrange(self, order);
     }
 }
