@@ -251,7 +251,7 @@ fn to_metadata_server(
     here.put_in_order_by(|route| route.priority);
     for (place, route) in here.into_iter().enumerate() {
         let word = if place == 0 { "" } else { ", behind that" };
-        let whose = match mark(route).filter(|mark| plan.ours.contains(mark)) {
+        let whose = match mark(route).filter(|mark| plan.was_ours(mark)) {
             Some(mark) => format!("ours{}", since(observed.record.present.get(&mark), now)),
             None => "somebody else's".to_owned(),
         };
@@ -337,7 +337,7 @@ fn kernel(
     let mut ours = false;
     for route in here {
         let shown = shown(route, &observed.links);
-        match mark(route).filter(|mark| plan.ours.contains(mark)) {
+        match mark(route).filter(|mark| plan.was_ours(mark)) {
             Some(mark) => {
                 ours = true;
                 let since = since(observed.record.present.get(&mark), now);

@@ -154,8 +154,8 @@ pub struct Plan {
     pub pending: Vec<Pending>,
     /// By origin and address.
     pub held: Vec<Held>,
-    /// Our routes before the changes.
-    pub ours: BTreeSet<Mark>,
+    /// Our routes before the changes, in order.
+    pub ours: Vec<Mark>,
     /// What metadata asks for, by the index of the interface.
     pub wanted: BTreeMap<u32, BTreeMap<IpNet, Origin>>,
     /// The protocol id that our routes shall have.
@@ -189,7 +189,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     let routes = Routes::new(&observed.routes, protocol, &observed.record);
     let mut plan = Plan {
         changes: removals(&desired, &routes, &observed.links, enabled),
-        ours: routes.ours.keys().copied().into_set(),
+        ours: routes.ours.keys().copied().collect(),
         protocol,
         ..Plan::default()
     };
@@ -202,6 +202,8 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     }
     let to_server = metadata_route::ours(observed, protocol);
     plan.ours.extend(to_server.map(|(mark, _)| mark));
+    plan.ours.put_in_order();
+    plan.ours.dedup();
     plan.problems.extend(desired.problems);
     plan.problems.put_in_order();
     plan.pending = desired.pending;
@@ -226,6 +228,12 @@ pub(super) fn is_enabled(settings: &Settings) -> bool {
 }
 
 impl Plan {
+    /// Whether a route was ours before the changes.
+    #[must_use]
+    pub fn was_ours(&self, mark: &Mark) -> bool {
+        self.ours.binary_search(mark).is_ok()
+    }
+
     /// Whether it is the comparison of a whole document with the machine, and not the answer to one that says nothing.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -174,7 +174,7 @@ fn wanted_route(
         prefix,
         protocol: plan.protocol,
     };
-    let (presence, since) = if plan.ours.contains(&mark) {
+    let (presence, since) = if plan.was_ours(&mark) {
         (Presence::Present, observed.record.present.get(&mark))
     } else {
         let presence = match held.get(&prefix) {
