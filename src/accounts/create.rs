@@ -14,6 +14,7 @@ use crate::system::accounts_database::{
     Account, AccountsDatabase, CreateError, NewUser, Unsuitable,
 };
 use crate::system::name_service::NameService;
+use crate::system::order::Gather;
 use crate::system::{processes, time};
 
 /// From how many new users on they are created at once: below, the time of all the useradd together is not worth another way.
@@ -113,7 +114,7 @@ impl<'a> Creations<'a> {
             }
             Err(error) => {
                 self.begun = matches!(error, CreateError::Failed { begun: true, .. });
-                self.lost = users.into_iter().map(|user| user.name).collect();
+                self.lost = users.into_iter().map(|user| user.name).into_set();
                 self.failure = Some(error.into());
             }
         }

@@ -8,12 +8,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread;
+
+use super::channel::{self, Receiver, RecvTimeoutError};
+use super::threads;
 
 /// Whether this process acts as root.
 #[must_use]
@@ -67,14 +69,12 @@ impl<T: Send + 'static> Work<T> {
         work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Self> {
         let given_up = Arc::new(AtomicBool::new(false));
-        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), mpsc::channel());
-        let thread = std::thread::Builder::new()
-            .name("user".into())
-            .spawn(move || {
-                let result = take(credentials).and_then(|()| work(&token));
-                // Nobody may be waiting any more.
-                let _ = sender.send(result);
-            })?;
+        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), channel::channel());
+        let thread = threads::start("user", move || {
+            let result = take(credentials).and_then(|()| work(&token));
+            // Nobody may be waiting any more.
+            let _ = sender.send(result);
+        })?;
         Ok(Self {
             result,
             given_up,
@@ -93,7 +93,7 @@ impl<T: Send + 'static> Work<T> {
         work: impl Fn(A) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Self> {
         let given_up = Arc::new(AtomicBool::new(false));
-        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), mpsc::channel());
+        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), channel::channel());
         let act = move |credentials: Credentials, task: A| {
             take(credentials)?;
             catch_unwind(AssertUnwindSafe(|| work(task)))
@@ -109,9 +109,7 @@ impl<T: Send + 'static> Work<T> {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("users".into())
-            .spawn(act_in_turn)?;
+        let thread = threads::start("users", act_in_turn)?;
         Ok(Self {
             result,
             given_up,
@@ -184,8 +182,8 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_is_told() {
-        let (release, gate) = mpsc::channel::<()>();
-        let (told, heard) = mpsc::channel();
+        let (release, gate) = channel::channel::<()>();
+        let (told, heard) = channel::channel();
         let work = Work::start(own(), move |given_up| {
             gate.recv().map_err(io::Error::other)?;
             told.send(given_up.check().is_err())
@@ -218,8 +216,8 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_after_a_task_that_was_given_up() {
-        let (release, gate) = mpsc::channel::<()>();
-        let (begun, seen) = mpsc::channel();
+        let (release, gate) = channel::channel::<()>();
+        let (begun, seen) = channel::channel();
         let tasks = vec![(own(), 0), (own(), 1)];
         let work = Work::start_in_turn(tasks, move |number| {
             begun.send(number).map_err(io::Error::other)?;
