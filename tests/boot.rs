@@ -274,25 +274,29 @@ fn upgrade(machine: &Machine) {
 fn pauses_grow(machine: &Machine) {
     let says = |words: &str| property(machine, AGENT, "StatusText").contains(words);
     let pid = || property(machine, AGENT, "MainPID");
-    let kill = |words: &str| {
+    let bad_end = |signal: &str, words: &str| {
         let before = pid();
-        machine.attempt([
-            "systemctl",
-            "kill",
-            "--kill-whom=main",
-            "--signal=KILL",
-            AGENT,
-        ]);
+        let signal = format!("--signal={signal}");
+        machine.attempt(["systemctl", "kill", "--kill-whom=main", &signal, AGENT]);
         poll_until(PATIENCE, words, || {
             !["0", &before].contains(&pid().as_str()) && says(words)
         });
     };
-    kill("accounts: ok");
+    // Until the next boot the watchdog has less patience.
+    let place = "/run/systemd/system/google-guest-agent.service.d";
+    let short = format!(
+        "mkdir -p {place} && printf '[Service]\\nWatchdogSec=10s\\n' > {place}/short.conf && \
+         systemctl daemon-reload && systemctl restart {AGENT}"
+    );
+    assert!(machine.attempt(["sh", "-c", &short]).status.success());
+    bad_end("STOP", "accounts: ok");
+    let result = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
+    assert!(result.contains("Watchdog timeout"), "{result}");
     // What it says while it waits has passed before a loaded machine looks.
-    kill("accounts: ok");
+    bad_end("KILL", "accounts: ok");
     let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
     assert_eq!(journal.matches("waits 5 s before").count(), 1, "{journal}");
-    kill("waits 15 s before");
+    bad_end("KILL", "waits 15 s before");
     let waits = machine.text(["gce-guest", "status"]);
     assert!(waits.contains("fails since"), "{waits}");
     let restarted = machine.attempt(["systemctl", "restart", AGENT]);
