@@ -1,6 +1,6 @@
 //! What to change so that the machine answers to the addresses of metadata. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{LOCAL_TABLE, Link, MacAddress, Route, RouteKind, RouteScope};
-use crate::system::order::{Gather, InOrder};
+use crate::system::order::InOrder;
 
 /// The highest protocol id that the kernel and administrators use themselves (`RTPROT_STATIC` of linux/rtnetlink.h).
 /// Routes marked with such an id are never ours, whatever the configuration says.
@@ -288,15 +288,13 @@ impl Plan {
 
     /// Puts the changes into the order in which they are made.
     fn sort(&mut self) {
-        let added: BTreeSet<IpNet> = self
-            .changes
-            .iter()
-            .filter(|change| change.adds())
-            .map(Change::prefix)
-            .into_set();
+        let additions = self.changes.iter().filter(|change| change.adds());
+        let mut added: Vec<IpNet> = additions.map(Change::prefix).collect();
+        added.put_in_order();
+        let is_added = |prefix: IpNet| added.binary_search(&prefix).is_ok();
         self.changes.put_in_order_by(|change| {
             let step = match change.action {
-                Action::Remove(_) if added.contains(&change.prefix()) => 0,
+                Action::Remove(_) if is_added(change.prefix()) => 0,
                 Action::Add(_) | Action::ReachMetadataServer => 1,
                 Action::Remove(_) => 2,
             };
