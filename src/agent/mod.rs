@@ -56,6 +56,9 @@ const MONITOR_RETRY: Duration = Duration::from_secs(10);
 /// may be waiting to log in, and a key takes less than a millisecond where nobody competes.
 const HEAD_START: Duration = Duration::from_millis(3);
 
+/// How long the thread that has read a document leaves the processors to those who act on it, before it asks for the next.
+const NEXT_REQUEST_AFTER: Duration = Duration::from_millis(1);
+
 /// What the agent is to do.
 #[derive(Debug)]
 pub struct Options {
@@ -127,7 +130,9 @@ fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> 
         let decode = |answer: &Answer| answer.document().map(Arc::new);
         watcher.run_with(decode, |update| {
             let event = Event::Metadata(Arc::clone(&update.value), update.etag.as_str().to_owned());
-            events.send(event).map_err(|_| "the agent has ended")
+            events.send(event).map_err(|_| "the agent has ended")?;
+            std::thread::sleep(NEXT_REQUEST_AFTER);
+            Ok::<_, &str>(())
         });
     };
     std::thread::Builder::new()
@@ -150,6 +155,8 @@ struct Agent {
     service: Service,
     hooks: Hooks,
     watch: Watch,
+    /// The latest document, as long as hooks have not been told what is new in it.
+    untold: Option<Arc<Document>>,
     rest: Rest,
 }
 
@@ -188,6 +195,7 @@ impl Agent {
             service: Service::new(ServiceManager::new(None), None),
             hooks,
             watch: Watch::default(),
+            untold: None,
             rest: Rest::default(),
         })
     }
@@ -250,9 +258,7 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
-        for notice in self.watch.look(&document) {
-            self.hooks.notify(notice);
-        }
+        self.tell_hooks();
         let (instance, project) = (&document.instance.attributes, &document.project.attributes);
         let metadata_config =
             config::metadata_config(instance.present(), project.present()).map(String::from);
@@ -262,6 +268,7 @@ impl Agent {
             Some((from, settings)) if is_half || *from == metadata_config => Arc::clone(settings),
             _ => self.load_settings(metadata_config),
         };
+        self.untold = Some(Arc::clone(&document));
         self.latest = Some(Input {
             document,
             etag,
@@ -276,7 +283,18 @@ impl Agent {
             }
             self.give(Manager::Accounts);
         } else {
+            self.tell_hooks();
             self.give_where(|_| true);
+        }
+    }
+
+    /// Compares the latest document with the one before for hooks, if that was not done yet. Nobody waits for hooks with a
+    /// key in hand: the accounts come first.
+    fn tell_hooks(&mut self) {
+        if let Some(document) = self.untold.take() {
+            for notice in self.watch.look(&document) {
+                self.hooks.notify(notice);
+            }
         }
     }
 
@@ -311,6 +329,7 @@ impl Agent {
             }
         }
         self.log_overdue();
+        self.tell_hooks();
         self.give_where(|managed| managed.is_due(now));
     }
 
@@ -352,6 +371,7 @@ impl Agent {
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
         if manager == Manager::Accounts {
+            self.tell_hooks();
             self.give_where(Managed::is_held);
         }
         self.log_overdue();

@@ -21,8 +21,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 pub use attributes::{Attributes, FileMode, add_to_mode};
 pub use growing::GrowingFile;
@@ -454,9 +455,16 @@ fn read_regular(fd: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
     // Room for all that it has now, and for the byte that is not there: otherwise it is read in ever larger pieces.
     let size = u64::try_from(status.st_size).unwrap_or(0).min(limit);
     let mut contents = Vec::with_capacity(usize::try_from(size).map_or(0, |size| size + 1));
-    File::from(fd)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut contents)?;
+    if contents.capacity() > 0 {
+        retry_on_intr(|| rustix::io::read(&fd, spare_capacity(&mut contents)))?;
+    }
+    // Exactly what the file has, although there was room for more: that was its end.
+    if contents.len() as u64 != size {
+        let left = limit
+            .saturating_add(1)
+            .saturating_sub(contents.len() as u64);
+        File::from(fd).take(left).read_to_end(&mut contents)?;
+    }
     if contents.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
