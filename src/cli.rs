@@ -1,16 +1,15 @@
 //! Command-line definitions: what the user typed, as types. The legacy program names map to the same commands.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    accounts, agent, analyze, clock, config, doctor, emulator, history, hooks, hostname,
-    image_clean, legacy, metadata, network, nic_name, nvme_id, pass, sandbox, scripts, setup,
-    status, r#try, tune,
+    accounts, agent, analyze, clock, conclude, config, doctor, emulator, history, hooks, hostname,
+    image_clean, legacy, metadata, network, nic_name, nvme_id, pass, refuse, sandbox, scripts,
+    setup, status, r#try, tune,
 };
 use crate::system::log;
 
@@ -187,38 +186,6 @@ fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         },
         Err(error) => refuse(&error),
     }
-}
-
-/// The exit status of a command; an error is told on standard error.
-pub(crate) fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        // Whoever reads our output has had enough of it, as with `| head`.
-        let is_closed = error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-        if is_closed {
-            return ExitCode::SUCCESS;
-        }
-        tell(&format!("gce-guest: {error:#}"));
-        ExitCode::FAILURE
-    })
-}
-
-/// Prints what the parser of the arguments says: help and version are no failure.
-pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
-    let printed = error.print();
-    // Help that nobody gets is a failure, but for a reader that has had enough.
-    let is_lost = printed.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
-    if is_lost && error.exit_code() == 0 {
-        return ExitCode::FAILURE;
-    }
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-/// One line on standard error, for the person who typed the command. A reader that has gone away is no reason to fail
-/// differently.
-pub(crate) fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 mod support;
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use gce_guest::emulator::{Fault, Kind};
@@ -338,6 +339,107 @@ fn the_service_manager_hears_that_the_loop_is_alive_how_things_are_and_of_reload
             assert_eq!(passwd("bob"), "", "the configuration was read again");
         },
     );
+}
+
+#[test]
+fn an_agent_that_ends_badly_again_and_again_waits_longer_each_time() {
+    in_sandbox(
+        "an_agent_that_ends_badly_again_and_again_waits_longer_each_time",
+        || {
+            let vm = Vm::new();
+            let heard = ServiceManager::listen();
+            let start = || {
+                let mut command = std::process::Command::new(PROGRAM);
+                command
+                    .args(["agent", "--debug"])
+                    .env("NOTIFY_SOCKET", "/run/notify")
+                    .env("WATCHDOG_USEC", "200000");
+                Daemon::start_command("agent", &mut command)
+            };
+            let kill = |mut agent: Daemon, signal: &str| {
+                agent.signal(signal);
+                assert!(!agent.wait(PATIENCE).success());
+            };
+            let works = |agent: &Daemon, user: &str| {
+                vm.set_keys(&[entry(user)]);
+                poll_until(PATIENCE, &format!("{user} is there"), || {
+                    passwd(user).starts_with(user)
+                });
+                agent.said()
+            };
+            // The first start, and the one after the first bad end, are not held up.
+            for user in ["alice", "bob"] {
+                let agent = start();
+                let log = works(&agent, user);
+                assert_eq!(lines_with(&log, &["in a row"]), 0, "{log}");
+                kill(agent, "KILL");
+            }
+            // The second bad end: it says why it waits, is alive meanwhile, and goes to work after that.
+            let agent = start();
+            heard.until("STATUS=the agent ended 2 times in a row");
+            heard.until("WATCHDOG=1");
+            let log = works(&agent, "carol");
+            let warned = lines_with(&log, &["WARNING", "waits 5 s", "restart of its service"]);
+            assert_eq!(warned, 1, "{log}");
+            kill(agent, "ABRT");
+            for seconds in [15, 35, 75] {
+                let agent = start();
+                heard.until(&format!("and waits {seconds} s"));
+                let seen = status_when_it_waits();
+                assert!(seen.contains(&format!("waits {seconds} s")), "{seen}");
+                assert_eq!(lines_with(&agent.said(), &["Pass of"]), 0);
+                kill(agent, "KILL");
+            }
+            // An end that is asked for, also of one that waits, is quick and makes all of it good.
+            let mut agent = start();
+            heard.until("and waits 155 s");
+            let started = Instant::now();
+            agent.signal("TERM");
+            assert!(agent.wait(PATIENCE).success());
+            println!("ended after {:?}", started.elapsed());
+            heard.until("STOPPING=1");
+            let agent = start();
+            let log = works(&agent, "dave");
+            assert_eq!(lines_with(&log, &["in a row"]), 0, "{log}");
+        },
+    );
+}
+
+/// The service manager's end of sd_notify(3), which takes whatever comes.
+struct ServiceManager(Receiver<String>);
+
+impl ServiceManager {
+    fn listen() -> Self {
+        let socket = UnixDatagram::bind("/run/notify").unwrap();
+        let (messages, received) = channel();
+        std::thread::spawn(move || {
+            loop {
+                let mut buffer = [0; 1024];
+                let length = socket.recv(&mut buffer).unwrap();
+                let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if messages.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(received)
+    }
+
+    /// Waits for a message with these words.
+    fn until(&self, words: &str) {
+        while !self.0.recv_timeout(PATIENCE).expect(words).contains(words) {}
+    }
+}
+
+/// What `gce-guest status` says of an agent that waits: each of its managers runs, fails, and is tried later.
+fn status_when_it_waits() -> String {
+    let mut page = String::new();
+    poll_until(PATIENCE, "the status of all", || {
+        let seen = attempt([PROGRAM, "status"]);
+        page = String::from_utf8_lossy(&seen.stdout).replace("\n            ", " ");
+        seen.status.code() == Some(3) && page.matches("next try").count() == 6
+    });
+    page
 }
 
 #[test]

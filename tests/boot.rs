@@ -260,6 +260,40 @@ fn upgrade(machine: &Machine) {
     assert_eq!(others(machine), before);
 }
 
+/// An agent that is killed again and again waits longer each time, which its unit says; one that is restarted by hand does not.
+fn pauses_grow(machine: &Machine) {
+    let says = |words: &str| property(machine, AGENT, "StatusText").contains(words);
+    let pid = || property(machine, AGENT, "MainPID");
+    let kill = |words: &str| {
+        let before = pid();
+        machine.attempt([
+            "systemctl",
+            "kill",
+            "--kill-whom=main",
+            "--signal=KILL",
+            AGENT,
+        ]);
+        poll_until(PATIENCE, words, || {
+            !["0", &before].contains(&pid().as_str()) && says(words)
+        });
+    };
+    kill("accounts: ok");
+    // What it says while it waits has passed before a loaded machine looks.
+    kill("accounts: ok");
+    let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
+    assert_eq!(journal.matches("waits 5 s before").count(), 1, "{journal}");
+    kill("waits 15 s before");
+    let waits = machine.text(["gce-guest", "status"]);
+    assert!(waits.contains("fails since"), "{waits}");
+    let restarted = machine.attempt(["systemctl", "restart", AGENT]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    poll_until(PATIENCE, "it works", || says("accounts: ok"));
+    let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
+    assert_eq!(journal.matches("times in a row").count(), 2, "{journal}");
+    let unknown = machine.text(["journalctl", "--no-pager", "-b", "-t", "systemd"]);
+    assert!(!unknown.contains("Unknown key"), "{unknown}");
+}
+
 /// Removes the package: no unit of ours is left, and users and keys are still there.
 fn remove(machine: &Machine) {
     let keys = host_keys();
@@ -336,6 +370,7 @@ fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
             assert_eq!(host_keys(), keys, "an upgrade makes no keys");
             log_in();
             nothing_warns(&machine);
+            pauses_grow(&machine);
 
             let vm = machine.power_off();
             let once = format!("{first}shutdown\n");

@@ -28,7 +28,7 @@ const MANAGER: &[&str] = &[
     "metadata::backoff",
 ];
 
-/// Every room of the library, and the rooms that it may name besides itself. `*` is every room.
+/// Every room of the library, and the rooms that it may name besides itself.
 const ARROWS: [(&str, &[&str]); 19] = [
     ("system", &[]),
     ("metadata", &["system"]),
@@ -65,8 +65,15 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "system", "metadata", "config", "accounts", "oslogin", "network", "setup", "agent",
         ],
     ),
-    ("commands", &["*"]),
-    ("cli", &["*"]),
+    // Every room below; what is typed is above them, and they are told of it as values.
+    (
+        "commands",
+        &[
+            "system", "metadata", "config", "accounts", "network", "hostname", "clock", "setup",
+            "scripts", "doctor", "agent", "emulator", "sandbox", "scene",
+        ],
+    ),
+    ("cli", &["commands", "system"]),
     ("main", &["cli"]),
     // The root of the library says which rooms there are and nothing else.
     ("lib", &[]),
@@ -165,7 +172,7 @@ fn arrows(file: &File) -> Vec<Breach> {
 fn admits(entry: &str, target: &[String]) -> bool {
     let second = target.get(1).map_or("", String::as_str);
     match entry.split_once("::") {
-        None => entry == "*" || entry == target[0],
+        None => entry == target[0],
         Some((room, part)) => {
             target[0] == room && (second == part || DOCUMENT_TYPES.contains(&second))
         }

@@ -13,6 +13,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use support::machine::{self, Image, Machine, OPENRC, RUNIT, SYSVINIT, on_machine_of};
 use support::visitor::{self, key_of};
 use support::vm::Vm;
-use support::{poll_until, run};
+use support::{attempt, package, poll_until, run, text_of};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -92,6 +93,7 @@ fn lives(name: &str, init: &Init) {
             poll_until(PATIENCE, &format!("the agent starts: {done:?}"), || {
                 log_in_as("bob")
             });
+            begins_again(&machine, init);
             machine.power_off_by(init.power_off);
             assert_eq!(
                 Machine::contents(ORDER),
@@ -101,6 +103,28 @@ fn lives(name: &str, init: &Init) {
             );
         },
     );
+}
+
+/// An agent that ends badly is started again by whoever supervises it, and counts: the second time it waits. Whoever stops it
+/// in order and starts it begins anew.
+fn begins_again(machine: &Machine, init: &Init) {
+    let agent = || machine.text(["pgrep", "--full", "gce-guest agent"]);
+    let bad_ends = || machine.text(["sh", "-c", "cat /run/gce-guest/starts/*"]);
+    for user in ["carol", "dave"] {
+        let before = agent();
+        assert!(before.parse::<u32>().is_ok(), "one agent: {before:?}");
+        machine.attempt(["kill", "-KILL", &before]);
+        machine.vm.set_keys(&[key_of("alice"), key_of(user)]);
+        poll_until(PATIENCE, "another agent works", || log_in_as(user));
+        assert_ne!(agent(), before);
+    }
+    assert_eq!(bad_ends(), r#"{"bad_ends":2}"#);
+    machine.attempt(init.stop);
+    poll_until(PATIENCE, "it is stopped", || agent().is_empty());
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "it is started", || {
+        bad_ends() == r#"{"bad_ends":0}"#
+    });
 }
 
 fn prepare(root: &Path, vm: &Vm) {
@@ -195,4 +219,109 @@ fn runit_starts_and_stops_everything() {
         power_off: &["/sbin/init", "0"],
     };
     lives("runit_starts_and_stops_everything", &init);
+}
+
+/// What comes and goes with the package, below the root directory: files of ours, and links to our scripts.
+fn remains(root: &Path) -> String {
+    let root = root.to_str().unwrap();
+    let mut words = vec![
+        "chroot", root, "find", "/etc", "/run", "/usr", "/var", "-xdev",
+    ];
+    words.extend(["(", "-name", "*google*", "-o", "-name", "*gce*", ")"]);
+    // What dpkg keeps, and what of the owner's users and of this instance stays even after a purge.
+    for kept in [
+        "/var/lib/dpkg/*",
+        "/var/log/*",
+        "/var/lib/google*",
+        "/etc/sudoers.d/google_sudoers",
+        "/etc/google_instance_id",
+    ] {
+        words.extend(["-not", "-path", kept]);
+    }
+    text_of(words)
+}
+
+/// Runs dpkg on the machine.
+fn dpkg(machine: &Machine, words: &[&str]) {
+    let all = ["env", "DEBIAN_FRONTEND=noninteractive", "dpkg"];
+    let done = machine.attempt(all.iter().chain(words));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(done.status.success(), "{words:?}: {said}");
+    for complaint in ["systemctl", "not found", "warning", "error"] {
+        assert!(!said.contains(complaint), "{words:?}: {said}");
+    }
+}
+
+/// Upgrades, a removal, an installation after that, and a purge, on the machine.
+fn come_and_go(machine: &Machine) {
+    let agent = || machine.text(["pgrep", "--full", "gce-guest agent"]);
+    let sshd = || machine.text(["pgrep", "--oldest", "sshd"]);
+    let (first_agent, first_sshd) = (agent(), sshd());
+    dpkg(machine, &["--install", "/root/second.deb"]);
+    assert!(agent().parse::<u32>().is_ok(), "{}", agent());
+    assert_ne!(agent(), first_agent);
+    machine.vm.set_keys(&[key_of("alice"), key_of("bob")]);
+    poll_until(PATIENCE, "bob logs in", || log_in_as("bob"));
+    // Who has stopped the agent finds it stopped after an upgrade.
+    machine.attempt(["service", "google-guest-agent", "stop"]);
+    dpkg(machine, &["--install", "/root/second.deb"]);
+    assert_eq!(agent(), "");
+    machine.attempt(["service", "google-guest-agent", "start"]);
+    assert_ne!(agent(), "");
+    dpkg(machine, &["--remove", "gce-guest"]);
+    assert_eq!(machine.text(["pgrep", "--full", "gce-guest"]), "");
+    dpkg(machine, &["--install", "/root/second.deb"]);
+    poll_until(PATIENCE, "it is started again", || !agent().is_empty());
+    log_in();
+    dpkg(machine, &["--purge", "gce-guest"]);
+    assert_eq!(machine.text(["pgrep", "--full", "gce-guest"]), "");
+    assert_eq!(sshd(), first_sshd, "nothing else was started anew");
+}
+
+#[test]
+fn the_debian_package_comes_works_and_goes_without_systemd() {
+    let built = package::for_test("inits");
+    let before = Cell::new(String::new());
+    on_machine_of(
+        &SYSVINIT,
+        "the_debian_package_comes_works_and_goes_without_systemd",
+        &[],
+        |root, vm| {
+            prepare(root, vm);
+            let newer = package::with_version(&built, "99.1-1", Path::new("/run"));
+            fs::copy(&built, root.join("root/first.deb")).unwrap();
+            fs::copy(newer, root.join("root/second.deb")).unwrap();
+            before.set(remains(root));
+            let place = root.to_str().unwrap();
+            assert!(!root.join("usr/bin/systemctl").exists());
+            run(["chroot", place, "dpkg", "--install", "/root/first.deb"]);
+            let started = attempt(["pgrep", "--full", "gce-guest agent"]);
+            assert!(
+                started.stdout.is_empty(),
+                "nothing starts in an image: {started:?}"
+            );
+        },
+        |machine| {
+            log_in();
+            poll_until(PATIENCE, "the startup script has run", || {
+                Machine::contents(ORDER).ends_with("alice is there\n")
+            });
+            let keys = Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub");
+            assert_ne!(keys, Machine::contents("/etc/of-the-image"));
+            come_and_go(&machine);
+            assert_eq!(remains(Path::new(Machine::ROOT)), before.take());
+            log_in();
+            assert_eq!(Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub"), keys);
+            machine.power_off_by(&["/sbin/shutdown", "-h", "-P", "now"]);
+            let order = Machine::contents(ORDER);
+            assert_eq!(
+                order, "startup\nalice is there\n",
+                "no script for a package"
+            );
+        },
+    );
 }

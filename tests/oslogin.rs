@@ -363,3 +363,59 @@ fn files_that_cannot_be_read_bring_no_key_back_and_lock_nobody_out() {
         },
     );
 }
+
+#[test]
+fn files_that_cannot_be_written_bring_no_key_back_where_oslogin_was_active() {
+    let debian = foreign::debian();
+    in_sandbox(
+        "files_that_cannot_be_written_bring_no_key_back_where_oslogin_was_active",
+        || {
+            let (vm, _sshd) = set_up(&debian);
+            let agent = vm.agent();
+            let carol = || contents("/home/carol/.ssh/authorized_keys").contains(KEY);
+            vm.set_keys(&[entry("carol")]);
+            poll_until(PATIENCE, "carol has a key", carol);
+            vm.set("instance/attributes/enable-oslogin", "true");
+            poll_until(PATIENCE, "OS Login takes over", || !carol());
+            poll_until(PATIENCE, "bob logs in", || ssh(BOB, "true"));
+            // No program can be told of changes, so none is made; and the owner wants two factors.
+            shell("mkdir -p /run/gce-guest/oslogin-reload/in-the-way");
+            let (before, told) = (
+                files(),
+                "OS Login could not be switched: write /run/gce-guest",
+            );
+            vm.set("instance/attributes/enable-oslogin-2fa", "true");
+            poll_until(PATIENCE, "the failure is told", || {
+                agent.said().contains(told)
+            });
+            vm.settled(&agent);
+            assert_eq!(files(), before);
+            assert!(!carol(), "what was known before goes on");
+            assert!(ssh(BOB, "true"));
+            let meanwhile = "that did not count do not come back meanwhile";
+            assert_eq!(
+                agent.said().matches(meanwhile).count(),
+                1,
+                "{}",
+                agent.said()
+            );
+            // An agent that knows of no earlier pass.
+            drop(agent);
+            let agent = vm.agent();
+            let log = vm.settled(&agent);
+            assert!(
+                log.contains(told) && log.contains("users stay as they are"),
+                "{log}"
+            );
+            assert!(!carol(), "nobody knows who decides, so nothing changes");
+            // Whoever takes OS Login out of metadata has keys back, whatever can be written.
+            vm.set("instance/attributes/enable-oslogin", "false");
+            poll_until(PATIENCE, "carol is back", carol);
+            shell("rm -r /run/gce-guest/oslogin-reload");
+            poll_until(PATIENCE, "it is tried again", || {
+                agent.said().contains("ook OS Login out of")
+            });
+            assert!(carol());
+        },
+    );
+}

@@ -490,6 +490,8 @@ fn come_and_go(machine: &Machine) {
     succeeds(machine, &[&apt("remove")[..], &["gce-guest"]].concat());
     assert!(!Path::new("/run/root/usr/bin/gce-guest").exists());
     install("/root/later.deb");
+    let active = machine.text(["systemctl", "is-active", "google-guest-agent"]);
+    assert_eq!(active, "active", "what was removed is started again");
     install("/root/predecessor.deb");
     succeeds(machine, &[&apt("purge")[..], &["gce-guest"]].concat());
     assert!(!Path::new("/run/root/var/lib/gce-guest").exists());

@@ -14,6 +14,8 @@ pub mod report;
 mod rest;
 mod service;
 pub mod slot;
+mod sources;
+pub mod starts;
 pub mod status;
 
 use std::collections::BTreeMap;
@@ -37,27 +39,20 @@ use self::report::{Input, Report};
 use self::rest::Rest;
 use self::service::Service;
 use self::slot::{Slot, Work};
+use self::starts::Starts;
 use self::status::{State, Status};
 use crate::config::{self, Settings};
-use crate::metadata::{Answer, Backoff, Client, Document, Watcher, watch};
-use crate::network;
+use crate::metadata::{Backoff, Client, Document};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
-use crate::system::time::Steps;
 use crate::system::{log, memory, processes, signals, time};
 
 /// The agent's own logger name.
 const LOGGER: &str = "gce-guest";
 
-/// How long until a lost subscription to network events is tried again.
-const MONITOR_RETRY: Duration = Duration::from_secs(10);
-
 /// How long the accounts have the processors to themselves when a document comes, if they are not done before: somebody
 /// may be waiting to log in, and a key takes less than a millisecond where nobody competes.
 const HEAD_START: Duration = Duration::from_millis(3);
-
-/// How long the thread that has read a document leaves the processors to those who act on it, before it asks for the next.
-const NEXT_REQUEST_AFTER: Duration = Duration::from_millis(1);
 
 /// What the agent is to do.
 #[derive(Debug)]
@@ -94,10 +89,13 @@ enum Event {
 /// A thread, a signal handler or a lock file cannot be made. A lock that is held by another process is no error: that
 /// manager is left out, and with none left the agent ends with status 0, as the predecessors do (spec/core.md 1).
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let (managers, _locks) = locking::lock(&options.managers)?;
-    if managers.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
+    let locked = locking::lock(&options.managers);
+    let managers = match &locked {
+        Ok((managers, _)) if managers.is_empty() => return Ok(ExitCode::SUCCESS),
+        Ok((managers, _)) => managers.clone(),
+        // To be told after the pause, like every failure from here on.
+        Err(_) => Vec::new(),
+    };
     memory::share_one_arena();
     let (events, received) = mpsc::channel();
     if let Err(error) = processes::protect_from_memory_shortage() {
@@ -106,40 +104,26 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let signal_events = events.clone();
     signals::forward(move |request| signal_events.send(Event::Signal(request)).is_ok())
         .context("watch for signals")?;
-    watch_metadata(&options.client, events.clone())?;
-    if managers.contains(&Manager::Network) || managers.contains(&Manager::Interfaces) {
-        watch_network(events.clone())?;
+    let service_manager = ServiceManager::new(options.notify_socket.as_deref());
+    let mut service = Service::new(service_manager, options.watchdog);
+    let mut starts = Starts::note(&options.root, &options.managers);
+    if !starts.wait(&managers, &mut service, &received) {
+        starts.end_in_order();
+        service.stopping();
+        return Ok(ExitCode::SUCCESS);
     }
-    watch_clock(events.clone())?;
+    let _locks = locked?;
+    sources::start(&managers, &options.client, &events)?;
     let works = managers.iter().map(|manager| (*manager, manager.work()));
     let mut agent = Agent::new(options.root, options.client, works, &events)?;
     info!(target: LOGGER, "gce-guest {} watches metadata for {}.", env!("CARGO_PKG_VERSION"), agent.names());
-    let service_manager = ServiceManager::new(options.notify_socket.as_deref());
-    agent.service = Service::new(service_manager, options.watchdog);
+    agent.service = service;
     agent.service.ready();
+    starts.begin_work(Instant::now());
+    agent.starts = Some(starts);
     while agent.handle(&received) {}
-    agent.service.stopping();
-    info!(target: LOGGER, "Stopped.");
-    agent.recorder.finish();
+    agent.end();
     Ok(ExitCode::SUCCESS)
-}
-
-fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> {
-    let watcher = Watcher::new(client, watch::Settings::document().logged_as(LOGGER));
-    let watch = move || {
-        let decode = |answer: &Answer| answer.document().map(Arc::new);
-        watcher.run_with(decode, |update| {
-            let event = Event::Metadata(Arc::clone(&update.value), update.etag.as_str().to_owned());
-            events.send(event).map_err(|_| "the agent has ended")?;
-            std::thread::sleep(NEXT_REQUEST_AFTER);
-            Ok::<_, &str>(())
-        });
-    };
-    std::thread::Builder::new()
-        .name("metadata".into())
-        .spawn(watch)
-        .context("start the metadata thread")?;
-    Ok(())
 }
 
 struct Agent {
@@ -153,6 +137,8 @@ struct Agent {
     client: Client,
     recorder: Recorder,
     service: Service,
+    /// `None` where nobody counts them.
+    starts: Option<Starts>,
     hooks: Hooks,
     watch: Watch,
     /// The latest document, as long as hooks have not been told what is new in it.
@@ -193,11 +179,23 @@ impl Agent {
             client,
             recorder,
             service: Service::new(ServiceManager::new(None), None),
+            starts: None,
             hooks,
             watch: Watch::default(),
             untold: None,
             rest: Rest::default(),
         })
+    }
+
+    /// The end that was asked for.
+    fn end(self) {
+        if let Some(starts) = self.starts {
+            starts.end_in_order();
+        }
+        let mut service = self.service;
+        service.stopping();
+        info!(target: LOGGER, "Stopped.");
+        self.recorder.finish(recorder::LAST_WORDS);
     }
 
     fn names(&self) -> String {
@@ -212,6 +210,9 @@ impl Agent {
     fn handle(&mut self, received: &Receiver<Event>) -> bool {
         let now = Instant::now();
         self.service.is_alive(now);
+        if let Some(starts) = &mut self.starts {
+            starts.settle(now);
+        }
         if self.rest.begins(now) {
             // Right before the wait: whatever runs after it is mapped in again.
             memory::give_back();
@@ -220,6 +221,7 @@ impl Agent {
         let due = due
             .chain(self.service.wakes_at())
             .chain(self.rest.wakes_at())
+            .chain(self.starts.as_ref().and_then(Starts::wakes_at))
             .min();
         let event = match due {
             None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -417,69 +419,6 @@ impl Agent {
             }
         }
     }
-}
-
-/// Wakes the loop when the machine's network has changed. Without a subscription the watch comes round every minute all
-/// the same, so a failure is told and costs the promptness only.
-fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
-    let watch = move || {
-        // Said once, and not at every attempt.
-        let mut told = String::new();
-        loop {
-            match network::Monitor::open() {
-                Ok(monitor) => {
-                    for change in monitor {
-                        if let Err(error) = change {
-                            warn!(target: LOGGER, "Lost the kernel's network events, subscribing again: {error}");
-                            break;
-                        }
-                        if events.send(Event::NetworkChanged).is_err() {
-                            return;
-                        }
-                    }
-                }
-                Err(error) if told == error.to_string() => {}
-                Err(error) => {
-                    warn!(target: LOGGER, "Cannot subscribe to the kernel's network events: {error}");
-                    told = error.to_string();
-                }
-            }
-            std::thread::sleep(MONITOR_RETRY);
-            if events.send(Event::NetworkChanged).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("netlink".into())
-        .spawn(watch)
-        .context("start the netlink thread")?;
-    Ok(())
-}
-
-/// Wakes the loop when the clock is stepped or the machine resumes. Without it only the drift token tells of these, so a
-/// failure is told and no more.
-fn watch_clock(events: Sender<Event>) -> anyhow::Result<()> {
-    let watch = move || {
-        let told = |error| warn!(target: LOGGER, "Cannot hear of steps of the clock: {error}");
-        let steps = match Steps::listen() {
-            Ok(steps) => steps,
-            Err(error) => return told(error),
-        };
-        loop {
-            if let Err(error) = steps.wait() {
-                return told(error);
-            }
-            if events.send(Event::ClockChanged).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("clock-steps".into())
-        .spawn(watch)
-        .context("start the thread for steps of the clock")?;
-    Ok(())
 }
 
 /// The text with a capital letter at its beginning.

@@ -11,8 +11,9 @@ use super::history::{self, Entry};
 use super::status::{self, Status};
 use crate::system::root::Root;
 
-/// How long the end of the agent waits for what is still to be written.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long the end of the agent waits for what is still to be written: a disk that does not answer is no reason to wait
+/// longer.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// How long after a failure a status is written again: without it, what is on disk would be stale until there is news.
 const RETRY: Duration = Duration::from_secs(5);
@@ -81,11 +82,10 @@ impl Recorder {
         }
     }
 
-    /// Ends the thread; what is still to be written has a moment.
-    pub(super) fn finish(self) {
+    /// Ends the thread once it has written what is still to be written; waits for that no longer than `patience`.
+    pub(super) fn finish(self, patience: Duration) {
         drop(self.messages);
-        // A disk that does not answer is no reason to wait longer.
-        let _ = self.done.recv_timeout(LAST_WORDS);
+        let _ = self.done.recv_timeout(patience);
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
         recorder.changes(change("two"));
         until(2);
         assert_eq!(inode(), before, "the same is not written twice");
-        recorder.finish();
+        recorder.finish(LAST_WORDS);
     }
 
     #[test]
@@ -218,6 +218,6 @@ mod tests {
             assert!(Instant::now() < deadline, "it is not written again");
             std::thread::yield_now();
         }
-        recorder.finish();
+        recorder.finish(LAST_WORDS);
     }
 }

@@ -71,6 +71,12 @@ impl Service {
         }
     }
 
+    /// Tells what is waited for before there are managers.
+    pub(super) fn waits(&mut self, text: &str) {
+        self.line = text.to_owned();
+        self.tell(&format!("STATUS={text}"));
+    }
+
     fn tell(&mut self, state: &str) {
         let result = self.manager.notify(state);
         match (self.is_news(&result), result) {

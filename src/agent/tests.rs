@@ -81,6 +81,12 @@ impl Stage {
         }
     }
 
+    /// Ends everything, and leaves no file behind: what is still to be written is waited for.
+    fn end(self) {
+        drop(self.release);
+        self.agent.recorder.finish(PATIENCE);
+    }
+
     fn others(victim: Manager) -> Vec<Manager> {
         let all = Manager::ALL.into_iter();
         all.filter(|manager| *manager != victim).collect()
@@ -115,6 +121,7 @@ fn a_manager_that_hangs_panics_or_fails_holds_nobody_up() {
             while stage.agent.handle(&stage.received) {
                 assert!(stopped.elapsed() < PATIENCE, "{victim:?} {fault:?}");
             }
+            stage.end();
         }
     }
 }
@@ -128,6 +135,7 @@ fn a_manager_that_hangs_and_comes_back_sees_the_latest() {
     stage.run_until(&Stage::others(Manager::Network), "2");
     drop(stage.release.take());
     stage.run_until(&[Manager::Network], "2");
+    stage.end();
 }
 
 #[test]
@@ -145,4 +153,5 @@ fn status_and_history_are_written_below_the_root() {
         assert!(Instant::now() < deadline, "{written:?}");
         std::thread::yield_now();
     }
+    stage.end();
 }

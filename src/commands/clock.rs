@@ -10,7 +10,7 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use super::input;
-use crate::cli::tell;
+use super::tell;
 use crate::clock::cause::Cause;
 use crate::clock::pass::{self, Look, look, place};
 use crate::clock::plan::{Action, Asked, COARSENESS, Occasion, Reason, plan};

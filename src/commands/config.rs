@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::output::counted;
-use crate::cli::tell;
+use super::tell;
 use crate::config::options::{self, OPTIONS, Status};
 use crate::config::policy::Function;
 use crate::config::{self, Effective, Finding, Loaded, Origin, Severity, Source, documentation};

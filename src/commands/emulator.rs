@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use log::LevelFilter;
 
-use crate::cli::tell;
+use super::tell;
 use crate::emulator::file::{self, FileError, Follower};
 use crate::emulator::{Fault, Live, Server, Store};
 use crate::system::{log as sinks, signals};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::input;
 use super::output::{paragraph, print};
-use crate::cli::tell;
+use super::tell;
 use crate::config;
 use crate::config::options::{OptionSpec, Status};
 use crate::system::root::Root;

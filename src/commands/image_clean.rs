@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::tell;
 use crate::accounts::ledger;
-use crate::cli::tell;
 use crate::config::{self, ConfigFile, INSTANCE_CONFIGS, Settings, state as instance};
 use crate::scripts::state::State as Scripts;
 use crate::setup::host_keys::plan::type_of;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use super::{conclude, refuse, tell};
 use crate::agent::managers::Manager;
-use crate::cli::{conclude, refuse, tell};
 use crate::commands::tune::{self, What};
 use crate::commands::{agent, hostname, nic_name, nvme_id, scripts, setup};
 use crate::scripts::find::Occasion;

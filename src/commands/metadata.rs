@@ -116,7 +116,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     match result {
         Err(error) if matches!(error.downcast_ref(), Some(MetadataError::NotFound(_))) => {
-            crate::cli::tell(&format!("gce-guest: {error:#}"));
+            super::tell(&format!("gce-guest: {error:#}"));
             Ok(ExitCode::from(NOT_FOUND))
         }
         result => result.map(|()| ExitCode::SUCCESS),

@@ -46,6 +46,38 @@ pub(crate) fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The exit status of a command; an error is told on standard error.
+pub(crate) fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        // Whoever reads our output has had enough of it, as with `| head`.
+        let is_closed = error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        if is_closed {
+            return ExitCode::SUCCESS;
+        }
+        tell(&format!("gce-guest: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints what the parser of the arguments says: help and version are no failure.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    // Help that nobody gets is a failure, but for a reader that has had enough.
+    let is_lost = printed.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+    if is_lost && error.exit_code() == 0 {
+        return ExitCode::FAILURE;
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// One line on standard error, for the person who typed the command. A reader that has gone away is no reason to fail
+/// differently.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Refuses to go on as anybody but root.
 ///
 /// # Errors

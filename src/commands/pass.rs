@@ -12,12 +12,12 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use super::output::{counted, difference, paragraph, print, print_json};
+use super::tell;
 use super::{input, require_root};
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
 use crate::agent::report::{Input, Report};
 use crate::agent::slot::Slot;
-use crate::cli::tell;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::root::Root;
 use crate::system::{files, log as sinks, time};

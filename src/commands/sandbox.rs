@@ -92,7 +92,7 @@ fn stage(result: std::io::Result<u8>) -> ExitCode {
 }
 
 fn tell(error: &dyn std::error::Error) {
-    crate::cli::tell(&format!("gce-guest: {error}"));
+    super::tell(&format!("gce-guest: {error}"));
 }
 
 fn parse_nic(text: &str) -> Result<Nic, String> {

@@ -8,10 +8,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{paragraph, print, print_json};
+use super::tell;
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
 use crate::agent::status::{self, Seen, State, Status};
-use crate::cli::tell;
 use crate::scripts::fate::Record;
 use crate::scripts::find::Occasion;
 use crate::scripts::state;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::cli::tell;
+use super::tell;
 use crate::metadata::{Client, Endpoint};
 use crate::setup::tuning::{self, Listener, Machine, Mode, Platform, Tuned};
 use crate::system::environment;

@@ -66,13 +66,15 @@ impl Control {
     }
 
     fn act(&mut self, actions: &[Action], wanted: Wanted, pass: &mut Pass) {
+        let mut failed = None;
         for action in actions {
             match carry_out(*action) {
                 Ok(()) => self.note(*action, pass),
                 // A missing or failing cache filler is no reason to doubt the switch itself.
                 Err(_) if *action == Action::RefreshCache => {}
                 Err(error) => {
-                    return self.wait(&format!("OS Login could not be switched: {error}"), pass);
+                    failed = Some(format!("OS Login could not be switched: {error}"));
+                    break;
                 }
             }
         }
@@ -86,6 +88,9 @@ impl Control {
                 };
                 return;
             }
+        }
+        if let Some(problem) = failed {
+            return self.wait(&problem, pass);
         }
         if wanted != Wanted::Off && !pass.active {
             return self.wait(
@@ -116,8 +121,9 @@ impl Control {
         let wait = Backoff::default().delay(self.failures, fastrand::f64());
         self.not_before = Instant::now().checked_add(wait);
         pass.again_in = Some(wait);
+        let meanwhile = if pass.active { "do not count" } else { "count" };
         self.problem = Some(format!(
-            "{problem}. Keys in metadata count meanwhile; it is tried again later"
+            "{problem}. Keys in metadata {meanwhile} meanwhile; it is tried again later"
         ));
         pass.problem.clone_from(&self.problem);
     }

@@ -46,8 +46,11 @@ impl Vm {
         self.set("instance/attributes/ssh-keys", lines.join("\n"));
     }
 
-    /// Starts the agent with details in its log.
+    /// Starts the agent with details in its log. It is nobody's successor: whatever became of agents before it, it goes to
+    /// work at once.
     pub(crate) fn agent(&self) -> Daemon {
+        // There may be none.
+        let _ = std::fs::remove_dir_all(gce_guest::agent::starts::DIRECTORY);
         Daemon::start("agent", [PROGRAM, "agent", "--debug"])
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::commands::{self, cargo};
-use crate::test::Verdict;
 use crate::tools::Tool;
+use crate::verdict::Verdict;
 
 /// With the version that deny.toml is written for.
 const TOOL: Tool = Tool {
@@ -25,7 +25,7 @@ const DATABASE_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// A check failed, or this is CI and the tool could not be had.
 pub(crate) fn check() -> Result<Verdict> {
-    let found = if crate::test::in_ci() {
+    let found = if crate::verdict::in_ci() {
         Some(TOOL.provide()?)
     } else {
         TOOL.find()

@@ -21,6 +21,7 @@ mod package;
 mod packages;
 mod test;
 mod tools;
+mod verdict;
 mod workloads;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::commands;
 use crate::layout::PROGRAM;
-use crate::test::Verdict;
+use crate::verdict::Verdict;
 
 /// What `rust-version` in Cargo.toml says.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");

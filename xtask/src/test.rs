@@ -10,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::commands::{self, cargo};
 use crate::libtest::{self, Tally};
+use crate::verdict::{Outcome, Verdict};
 use crate::{deny, oldest, package, packages, workloads};
 
 /// What to run.
@@ -97,46 +98,6 @@ const UNIT: Step = Step {
     about: "the tests beside the code",
     run: unit,
 };
-
-/// How a step ended.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    outcome: Outcome,
-    note: String,
-    tally: Tally,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Passed,
-    Failed,
-    NotRun,
-}
-
-impl Verdict {
-    /// The step passed; the note, if there is one, is for the summary.
-    pub(crate) fn passed(note: impl Into<String>) -> Self {
-        Self::new(Outcome::Passed, note)
-    }
-
-    /// The step could not run here, and that is no failure; the note says what it lacks.
-    pub(crate) fn not_run(note: impl Into<String>) -> Self {
-        Self::new(Outcome::NotRun, note)
-    }
-
-    fn new(outcome: Outcome, note: impl Into<String>) -> Self {
-        Self {
-            outcome,
-            note: note.into(),
-            tally: Tally::default(),
-        }
-    }
-}
-
-/// Whether this run is the one that decides: there, nothing may be left out.
-pub(crate) fn in_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
-}
 
 /// Runs the steps that the options name and says how they went.
 ///

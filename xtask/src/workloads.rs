@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::commands::{self, cargo};
-use crate::test::Verdict;
+use crate::verdict::Verdict;
 
 /// Where the counts are recorded.
 const RECORD: &str = "examples/workloads/instructions.txt";

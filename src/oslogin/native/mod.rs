@@ -36,7 +36,7 @@ pub(super) struct Native {
     filled: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
-    problem: Option<String>,
+    problem: String,
     /// What the last look came from, if it found OS Login neither wanted nor there.
     absent: Option<Basis>,
 }
@@ -97,12 +97,7 @@ impl Native {
             .not_before
             .and_then(|at| at.checked_duration_since(Instant::now()))
         {
-            return Pass {
-                active: false,
-                problem: self.problem.clone(),
-                again_in: Some(left),
-                ..pass
-            };
+            return self.held_back(left, unswitched(&plan, &observed));
         }
         match apply::apply(&plan, &observed) {
             Ok(()) => {
@@ -111,7 +106,10 @@ impl Native {
                 self.fill_cache(plan.active);
                 pass
             }
-            Err(error) => self.wait(&format!("OS Login could not be switched: {error:#}")),
+            Err(error) => {
+                let wait = self.wait(&error);
+                self.held_back(wait, unswitched(&plan, &observed))
+            }
         }
     }
 
@@ -136,19 +134,37 @@ impl Native {
         }
     }
 
-    /// Keeps the next try back (spec/core.md BUG 14).
-    fn wait(&mut self, problem: &str) -> Pass {
+    /// Keeps the next try back (spec/core.md BUG 14). Returns for how long.
+    fn wait(&mut self, error: &anyhow::Error) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let wait = Backoff::default().delay(self.failures, fastrand::f64());
         self.not_before = Instant::now().checked_add(wait);
-        let problem =
-            format!("{problem}. Keys in metadata count meanwhile; it is tried again later");
-        self.problem = Some(problem.clone());
+        self.problem = format!("OS Login could not be switched: {error:#}");
+        wait
+    }
+
+    /// A pass that leaves things as they are until the next try.
+    fn held_back(&self, wait: Duration, pass: Pass) -> Pass {
+        let meanwhile = if pass.undecided {
+            "Keys in metadata that did not count do not come back meanwhile"
+        } else {
+            "Keys in metadata count meanwhile"
+        };
+        let problem = &self.problem;
         Pass {
-            problem: Some(problem),
+            problem: Some(format!("{problem}. {meanwhile}; it is tried again later")),
             again_in: Some(wait),
-            ..Pass::default()
+            ..pass
         }
+    }
+}
+
+/// Who decides about log-ins where a plan could not be carried out. Where OS Login is wanted and was set up before, at least
+/// in part, nobody can say: its owner has not asked for keys in metadata, and it may do its work. Else it is not in charge.
+fn unswitched(plan: &Plan, observed: &Observed) -> Pass {
+    Pass {
+        undecided: plan.active && Plan::as_it_is(observed).active,
+        ..Pass::default()
     }
 }
 
@@ -165,9 +181,11 @@ pub(super) fn preview(request: &Request<'_>) -> Pass {
     }
 }
 
-/// Whether OS Login is wanted and set up. Changes nothing.
+/// Whether OS Login is wanted and set up, though perhaps not in all its parts. Changes nothing.
 pub(super) fn is_active(request: &Request<'_>) -> bool {
-    look(request).is_ok_and(|(_, plan)| plan.active && plan.is_empty())
+    look(request).is_ok_and(|(observed, plan)| {
+        plan.active && (plan.is_empty() || Plan::as_it_is(&observed).active)
+    })
 }
 
 /// Looks at the machine and plans; or the pass where that cannot be.

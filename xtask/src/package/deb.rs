@@ -12,7 +12,7 @@ use crate::commands;
 use crate::layout::{What, is_configuration};
 
 /// The scripts of the maintainer, in packaging/debian.
-const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+const SCRIPTS: [&str; 4] = ["preinst", "postinst", "prerm", "postrm"];
 
 /// Builds the package into `out`, and returns where it is.
 pub(super) fn build(package: &Package, scratch: &Path, out: &Path) -> Result<PathBuf> {

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use self::licences::Crate;
 use crate::commands;
 use crate::layout::{self, Format, Layout};
-use crate::test::Verdict;
+use crate::verdict::Verdict;
 
 /// What follows the version in a package's: raised when only the packaging changes.
 const REVISION: &str = "1";
