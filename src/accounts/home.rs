@@ -10,15 +10,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use super::authorized_keys;
 use super::labels::Labels;
 use super::location::{self, KeysFiles, Listing, Location};
 use super::plan::{Account, KeysFile};
-use crate::system::credentials::{Actor, Credentials, GivenUp, Work};
+use super::visits::Visits;
+use crate::system::credentials::{Credentials, GivenUp};
 use crate::system::files::{self, Attributes, Directory, Stamp};
 use crate::system::root::Root;
 use crate::system::{selinux, time};
@@ -27,10 +26,6 @@ use crate::system::{selinux, time};
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
 /// How long what sshd said of a user counts, in seconds: the groups of a directory can change without any file.
 const ANSWER_COUNTS: i64 = 600;
-/// How long a home may take to answer before the others are seen to.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How long one that was too slow before, and has answered since, may take.
-const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The home directories of users, and what is remembered of slow ones between passes.
 #[derive(Debug, Default)]
@@ -47,10 +42,7 @@ pub struct Homes {
     basis: Vec<Stamp>,
     /// The SELinux contexts of what this pass makes: one process for each would take longer than the rest.
     labels: Labels,
-    /// The thread that acts in the owners' names; another one after it was given up.
-    actor: Mutex<Option<Actor>>,
-    /// The threads that are still at homes which did not answer in time, by their users.
-    slow: Mutex<BTreeMap<u32, JoinHandle<()>>>,
+    visits: Visits,
 }
 
 impl Homes {
@@ -109,7 +101,7 @@ impl Homes {
             found.push(match self.place(name, account) {
                 Err(reason) => Some(KeysFile::Refused(reason)),
                 // Who was slow before is seen to alone.
-                Ok(place) if self.was_slow(account.uid) => Some(self.read(&place, account)),
+                Ok(place) if self.visits.was_slow(account.uid) => Some(self.read(&place, account)),
                 Ok(place) => {
                     together.push((index, *account, place));
                     None
@@ -133,59 +125,23 @@ impl Homes {
 
     /// Reads files one after the other, up to the first home that does not answer, that one included.
     fn read_in_turn(&self, users: &[(usize, &Account, Place)]) -> Vec<KeysFile> {
-        let actor = match self.actor() {
-            Ok(actor) => actor,
-            Err(error) => {
-                let refused = |(_, _, place): &(usize, &Account, Place)| {
-                    keys_file(place, Err(error.kind().into()))
-                };
-                return users.iter().map(refused).collect();
-            }
-        };
-        let begin = |(_, account, place): &(usize, &Account, Place)| {
+        let task = |(_, account, place): &(usize, &Account, Place)| {
             let place = place.clone();
-            actor.begin(owner(account), move |_| place.read())
+            (owner(account), move |_: &GivenUp| place.read())
         };
-        let works: Vec<Work<Option<Vec<u8>>>> = users.iter().map(begin).collect();
-        let mut answers = Vec::new();
-        for ((_, account, place), work) in users.iter().zip(works) {
-            let result = work.wait(PATIENCE);
-            let is_late = matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut);
-            answers.push(keys_file(place, result));
-            if is_late && !actor.is_usable() {
-                self.slow().insert(account.uid, actor.let_go());
-                return answers;
-            }
-        }
-        self.keep(actor);
-        answers
-    }
-
-    fn was_slow(&self, uid: u32) -> bool {
-        self.slow().contains_key(&uid)
-    }
-
-    fn slow(&self) -> MutexGuard<'_, BTreeMap<u32, JoinHandle<()>>> {
-        // A poisoned lock is whole: nothing in here can panic between two writes.
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The thread that acts in the owners' names, for one task or several.
-    fn actor(&self) -> io::Result<Actor> {
-        let mut actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner);
-        match actor.take().filter(Actor::is_usable) {
-            Some(actor) => Ok(actor),
-            None => Actor::start(),
-        }
-    }
-
-    fn keep(&self, actor: Actor) {
-        *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+        let results = self.visits.act_in_turn(users.iter().map(task));
+        let places = users.iter().map(|(_, _, place)| place);
+        places
+            .zip(results)
+            .map(|(place, result)| keys_file(place, result))
+            .collect()
     }
 
     fn read(&self, place: &Place, account: &Account) -> KeysFile {
         let task = place.clone();
-        let result = self.act_as(account.uid, owner(account), move |_| task.read());
+        let result = self
+            .visits
+            .act_as(account.uid, owner(account), move |_| task.read());
         keys_file(place, result)
     }
 
@@ -218,9 +174,10 @@ impl Homes {
         });
         let write = || {
             let task = Arc::clone(&task);
-            self.act_as(account.uid, owner(account), move |given_up| {
-                task.write(given_up)
-            })
+            self.visits
+                .act_as(account.uid, owner(account), move |given_up| {
+                    task.write(given_up)
+                })
         };
         let mut result = write();
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound) {
@@ -234,7 +191,7 @@ impl Homes {
         let missing = account.clone();
         let label = self.labels.known(&account.home);
         let root = Credentials { uid: 0, gid: 0 };
-        self.act_as(account.uid, root, move |_| {
+        self.visits.act_as(account.uid, root, move |_| {
             make_missing_home(&missing, label.as_deref())
         })
     }
@@ -247,9 +204,11 @@ impl Homes {
     pub fn remove(&self, name: &str, account: &Account) -> io::Result<()> {
         let place = self.place(name, account).map_err(io::Error::other)?;
         let file = place.file();
-        let result = self.act_as(account.uid, owner(account), move |given_up| {
-            place.insisting(|place| place.remove(given_up))
-        });
+        let result = self
+            .visits
+            .act_as(account.uid, owner(account), move |given_up| {
+                place.insisting(|place| place.remove(given_up))
+            });
         result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
     }
 
@@ -261,30 +220,6 @@ impl Homes {
             }),
             Location::Refused(reason) => Err(reason),
         }
-    }
-
-    /// Acts on the home of the user with this id, for a limited time.
-    fn act_as<T: Send + std::fmt::Debug + 'static>(
-        &self,
-        uid: u32,
-        credentials: Credentials,
-        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let mut slow = self.slow();
-        let patience = match slow.get(&uid) {
-            Some(thread) if !thread.is_finished() => return Err(io::ErrorKind::TimedOut.into()),
-            Some(_) => LONG_PATIENCE,
-            None => PATIENCE,
-        };
-        let actor = self.actor()?;
-        let result = actor.begin(credentials, work).wait(patience);
-        if actor.is_usable() {
-            slow.remove(&uid);
-            self.keep(actor);
-        } else if matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
-            slow.insert(uid, actor.let_go());
-        }
-        result
     }
 }
 
