@@ -241,6 +241,9 @@ fn what_a_user_plants_in_the_home_reaches_nothing_and_costs_that_user() {
                     "{user}:\n{log}"
                 );
             }
+            // A file that only its owner may read: it is the file, and not the home, that is in the way.
+            let advice = "check owner and mode of the file";
+            assert_eq!(lines_with(&agent.said(), &["User hard: ", advice]), 1);
             assert_eq!(secret(), before);
 
             vm.set_keys(&[]);

@@ -925,7 +925,8 @@ fn users_are_listed_explained_and_brought_in_line_without_the_agent() {
             ]);
             vm.set_keys(&["alice", "old"].map(entry));
             vm.settled(&agent);
-            let reason = "cannot use /home/old/.ssh/authorized_keys: Operation not permitted";
+            let reason = "cannot use /home/old/.ssh/authorized_keys: Operation not permitted (os error 1) (it belongs \
+                          to somebody else or may not be changed; remove it)";
             for words in [["accounts", "list"].as_slice(), &["explain", "user", "old"]] {
                 let all = [PROGRAM].iter().chain(words);
                 let told = support::attempt(all).stdout;

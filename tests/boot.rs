@@ -23,7 +23,7 @@ use support::lan::{self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECOND
 use support::machine::{Machine, on_machine_with};
 use support::visitor;
 use support::vm::Vm;
-use support::{package, poll_until, run};
+use support::{package, poll_until, run, timeline};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -150,7 +150,7 @@ fn moment(machine: &Machine, unit: &str, name: &str) -> u64 {
 }
 
 /// Waits until everything is started, and looks at the order in which it was.
-fn is_booted(machine: &Machine) {
+fn is_booted(machine: &Machine, boot: &str) {
     poll_until(PATIENCE, "the boot is over", || {
         matches!(machine.state().as_str(), "running" | "degraded")
     });
@@ -164,9 +164,19 @@ fn is_booted(machine: &Machine) {
     let scripts = moment(machine, STARTUP, "ExecMainStart");
     assert!(setup <= sshd, "{}", everything());
     assert!(agent <= sshd && agent <= scripts, "{}", everything());
-    println!(
-        "set-up ready at {setup} us, agent at {agent}, sshd starts at {sshd}, scripts at {scripts}"
-    );
+    let words = "systemctl show --value --property=UserspaceTimestampMonotonic";
+    let first_process = machine.text(words.split(' '));
+    let moments = [
+        ("set-up ready: host keys are right", setup),
+        (
+            "agent active: its first pass is done, or five seconds are over",
+            agent,
+        ),
+        ("sshd starts", sshd),
+        ("startup scripts start", scripts),
+    ];
+    println!("\n{boot}");
+    println!("{}", timeline(first_process.parse().unwrap(), &moments));
     println!("{}", machine.text(["systemd-analyze", "time"]));
     println!("{}", machine.text(["gce-guest", "analyze"]));
 }
@@ -264,25 +274,29 @@ fn upgrade(machine: &Machine) {
 fn pauses_grow(machine: &Machine) {
     let says = |words: &str| property(machine, AGENT, "StatusText").contains(words);
     let pid = || property(machine, AGENT, "MainPID");
-    let kill = |words: &str| {
+    let bad_end = |signal: &str, words: &str| {
         let before = pid();
-        machine.attempt([
-            "systemctl",
-            "kill",
-            "--kill-whom=main",
-            "--signal=KILL",
-            AGENT,
-        ]);
+        let signal = format!("--signal={signal}");
+        machine.attempt(["systemctl", "kill", "--kill-whom=main", &signal, AGENT]);
         poll_until(PATIENCE, words, || {
             !["0", &before].contains(&pid().as_str()) && says(words)
         });
     };
-    kill("accounts: ok");
+    // Until the next boot the watchdog has less patience.
+    let place = "/run/systemd/system/google-guest-agent.service.d";
+    let short = format!(
+        "mkdir -p {place} && printf '[Service]\\nWatchdogSec=10s\\n' > {place}/short.conf && \
+         systemctl daemon-reload && systemctl restart {AGENT}"
+    );
+    assert!(machine.attempt(["sh", "-c", &short]).status.success());
+    bad_end("STOP", "accounts: ok");
+    let result = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
+    assert!(result.contains("Watchdog timeout"), "{result}");
     // What it says while it waits has passed before a loaded machine looks.
-    kill("accounts: ok");
+    bad_end("KILL", "accounts: ok");
     let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
     assert_eq!(journal.matches("waits 5 s before").count(), 1, "{journal}");
-    kill("waits 15 s before");
+    bad_end("KILL", "waits 15 s before");
     let waits = machine.text(["gce-guest", "status"]);
     assert!(waits.contains("fails since"), "{waits}");
     let restarted = machine.attempt(["systemctl", "restart", AGENT]);
@@ -341,7 +355,7 @@ fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
             prepare(root, vm, &package);
         },
         |machine| {
-            is_booted(&machine);
+            is_booted(&machine, "The first boot");
             log_in();
             limits_leave_room(&machine);
             units_are_sound(&machine);
@@ -362,7 +376,7 @@ fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
             let vm = machine.power_off();
             lan::switch_off();
             let machine = Machine::boot_with(vm, &lan::OPTIONS);
-            is_booted(&machine);
+            is_booted(&machine, "The second boot, of the same instance");
             log_in();
             nothing_warns(&machine);
             assert_eq!(host_keys(), keys, "the same instance has the same keys");
@@ -382,7 +396,7 @@ fn a_machine_from_its_first_boot_to_the_end_of_the_package() {
             fs::remove_file("/run/known").unwrap();
             lan::switch_off();
             let machine = Machine::boot_with(vm, &lan::OPTIONS);
-            is_booted(&machine);
+            is_booted(&machine, "The disk comes to another instance");
             log_in();
             assert_ne!(host_keys(), keys, "another instance has others");
             remove(&machine);

@@ -30,6 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The order in which things happened on the machine.
 const ORDER: &str = "/var/order";
 
+/// A key by which the machine is known.
+const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
+
+/// The same at the moment when sshd was started, where a test has that noted.
+const AT_SSHD: &str = "/var/host-key-at-sshd";
+
 /// What init systems have in common, in their own words.
 struct Init {
     image: Image,
@@ -78,8 +84,13 @@ fn lives(name: &str, init: &Init) {
                 Machine::contents(ORDER).contains("startup\n")
             });
             log_in();
-            let keys = Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub");
+            let keys = Machine::contents(HOST_KEY);
             assert!(keys.starts_with("ssh-ed25519 "), "{keys}");
+            let at_sshd = Machine::contents(AT_SSHD);
+            assert!(
+                at_sshd.is_empty() || at_sshd == keys,
+                "sshd waits: {at_sshd}"
+            );
             assert_ne!(keys, Machine::contents("/etc/of-the-image"));
             let status = || machine.text(["gce-guest", "status"]);
             assert!(status().contains("accounts  in line"), "{}", status());
@@ -94,6 +105,9 @@ fn lives(name: &str, init: &Init) {
                 log_in_as("bob")
             });
             begins_again(&machine, init);
+            if init.start.starts_with(&["sv"]) {
+                gives_way(&machine, init);
+            }
             machine.power_off_by(init.power_off);
             assert_eq!(
                 Machine::contents(ORDER),
@@ -125,6 +139,31 @@ fn begins_again(machine: &Machine, init: &Init) {
     poll_until(PATIENCE, "it is started", || {
         bad_ends() == r#"{"bad_ends":0}"#
     });
+}
+
+/// Where another agent has everything, runit does not start ours again and again, until somebody starts it.
+fn gives_way(machine: &Machine, init: &Init) {
+    let agents = || machine.text(["pgrep", "--full", "gce-guest agent"]);
+    machine.attempt(init.stop);
+    machine.attempt(["sh", "-c", "gce-guest agent >/dev/null 2>&1 &"]);
+    let ready = machine.attempt(["gce-guest", "status", "--wait", "--timeout", "60"]);
+    assert!(ready.status.success(), "{ready:?}");
+    let another = agents();
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "ours is not wanted any more", || {
+        let status = machine.text(["sv", "status", "google-guest-agent"]);
+        status.starts_with("down:") && !status.contains("want up")
+    });
+    assert_eq!(agents(), another);
+    machine.attempt(["kill", &another]);
+    poll_until(PATIENCE, "it ends", || agents().is_empty());
+    machine.attempt(init.start);
+    poll_until(PATIENCE, "ours runs", || !agents().is_empty());
+    // A restart that is asked for is none that waits.
+    let before = agents();
+    let restarted = machine.attempt(["sv", "restart", "google-guest-agent"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    assert_ne!(agents(), before);
 }
 
 fn prepare(root: &Path, vm: &Vm) {
@@ -208,8 +247,13 @@ fn runit_starts_and_stops_everything() {
             // What docs/units.md has the administrator add.
             let run_file = root.join("etc/sv/ssh/run");
             let text = fs::read_to_string(&run_file).unwrap();
-            let waits = "set -e\nsv check google-instance-setup || exit 1\n";
-            fs::write(run_file, text.replacen("set -e\n", waits, 1)).unwrap();
+            let waits = "set -e\n[ -e /run/google-instance-setup.done ] || exit 1\n";
+            let text = text.replacen("set -e\n", waits, 1);
+            // And what is there when sshd starts.
+            let looks = format!("cp {HOST_KEY} {AT_SSHD}\nexec /usr/sbin/sshd");
+            let text = text.replace("exec /usr/sbin/sshd", &looks);
+            assert!(text.contains(waits) && text.contains(AT_SSHD), "{text}");
+            fs::write(run_file, text).unwrap();
             let shutdown = root.join("etc/runit/rc.shutdown");
             fs::write(&shutdown, "#!/bin/sh\n. /etc/sv/shutdown-scripts.sh\n").unwrap();
             run(["chmod", "755", shutdown.to_str().unwrap()]);
@@ -310,12 +354,12 @@ fn the_debian_package_comes_works_and_goes_without_systemd() {
             poll_until(PATIENCE, "the startup script has run", || {
                 Machine::contents(ORDER).ends_with("alice is there\n")
             });
-            let keys = Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub");
+            let keys = Machine::contents(HOST_KEY);
             assert_ne!(keys, Machine::contents("/etc/of-the-image"));
             come_and_go(&machine);
             assert_eq!(remains(Path::new(Machine::ROOT)), before.take());
             log_in();
-            assert_eq!(Machine::contents("/etc/ssh/ssh_host_ed25519_key.pub"), keys);
+            assert_eq!(Machine::contents(HOST_KEY), keys);
             machine.power_off_by(&["/sbin/shutdown", "-h", "-P", "now"]);
             let order = Machine::contents(ORDER);
             assert_eq!(

@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
     reason = "test code: a failure is a panic, and programs are started directly"
@@ -16,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use gce_guest::emulator::{Fault, Kind};
 use support::machine::{self, Machine, SYSTEMD, on_machine_of, on_root};
 use support::vm::{KEY, PATIENCE, entry};
 use support::{PROGRAM, attempt, output_within, poll_until, run, text_of};
@@ -498,6 +500,82 @@ fn come_and_go(machine: &Machine) {
     for unit in SCRIPTS.into_iter().chain(["google-guest-agent.service"]) {
         assert_eq!(machine.text(["systemctl", "is-enabled", unit]), "enabled");
     }
+}
+
+/// The host keys, private and public.
+fn host_keys() -> String {
+    text_of(["sh", "-c", "cat /run/root/etc/ssh/ssh_host_*"])
+}
+
+/// A machine without any guest environment, with the package at hand.
+fn prepare_nothing(root: &Path, _: &support::vm::Vm) {
+    fs::copy(package("deb"), root.join("root/gce-guest.deb")).unwrap();
+    assert!(!root.join("etc/google_instance_id").exists());
+}
+
+fn install(machine: &Machine) {
+    let begun = Instant::now();
+    succeeds(
+        machine,
+        &[&apt("install")[..], &["/root/gce-guest.deb"]].concat(),
+    );
+    println!("installed after {:?}", begun.elapsed());
+    let active = machine.text(["systemctl", "is-active", "google-guest-agent"]);
+    assert_eq!(active, "active");
+}
+
+#[test]
+fn a_machine_without_a_guest_environment_keeps_its_host_keys_at_the_next_boot() {
+    build_packages();
+    on_machine_of(
+        &SYSTEMD,
+        "a_machine_without_a_guest_environment_keeps_its_host_keys_at_the_next_boot",
+        &[],
+        prepare_nothing,
+        |machine| {
+            let before = host_keys();
+            assert!(before.contains("PRIVATE KEY"));
+            install(&machine);
+            assert_eq!(host_keys(), before);
+            let vm = machine.power_off();
+            let machine = Machine::boot(vm);
+            let result = [
+                "systemctl",
+                "show",
+                "--value",
+                "--property=ActiveState",
+                "google-instance-setup",
+            ];
+            poll_until(Duration::from_secs(60), "set-up of the next boot", || {
+                machine.text(result) == "active"
+            });
+            let said = machine.text(["journalctl", "--no-pager", "-b", "-t", "instance-setup"]);
+            assert!(said.contains("Step host-keys unchanged"), "{said}");
+            assert_eq!(host_keys(), before);
+        },
+    );
+}
+
+#[test]
+fn a_machine_without_a_metadata_server_has_the_package_soon() {
+    build_packages();
+    on_machine_of(
+        &SYSTEMD,
+        "a_machine_without_a_metadata_server_has_the_package_soon",
+        &[],
+        |root, vm| {
+            prepare_nothing(root, vm);
+            vm.live.inject(Fault::always(Kind::Hang));
+        },
+        |machine| {
+            let before = host_keys();
+            // Without a limit it would wait for an answer until the deadline of the test.
+            install(&machine);
+            assert_eq!(machine.text(["pgrep", "--full", "gce-guest setup"]), "");
+            assert_eq!(host_keys(), before);
+            assert_eq!(Machine::contents("/etc/google_instance_id"), "");
+        },
+    );
 }
 
 /// A package with the name and the ways of a predecessor for Enterprise Linux: a unit that bears the name of one of ours, a

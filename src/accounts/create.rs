@@ -14,6 +14,7 @@ use crate::config::settings;
 use crate::system::accounts_database::{
     Account, AccountsDatabase, CreateError, NewUser, Unsuitable,
 };
+use crate::system::order::Gather;
 use crate::system::{processes, time};
 
 /// From how many new users on the log says why they are created one by one: it takes seconds then.
@@ -110,7 +111,7 @@ impl<'a> Creations<'a> {
             }
             Err(error) => {
                 self.begun = matches!(error, CreateError::Failed { begun: true, .. });
-                self.lost = users.into_iter().map(|user| user.name).collect();
+                self.lost = users.into_iter().map(|user| user.name).into_set();
                 self.failure = Some(error.into());
             }
         }

@@ -425,16 +425,20 @@ fn make_missing_home(account: &Account, label: Option<&[u8]>) -> io::Result<()> 
 
 /// What went wrong, with the place and what to do.
 fn refusal(file: &std::path::Path, error: &io::Error) -> String {
-    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let is = |errno: rustix::io::Errno| error.raw_os_error() == Some(errno.raw_os_error());
     let advice = match error.kind() {
-        _ if is_link => "it is a symbolic link; replace it by a real file",
+        _ if is(rustix::io::Errno::LOOP) => "it is a symbolic link; replace it by a real file",
+        // Owner and group of the file cannot be kept: it is a hard link to somebody else's, say.
+        _ if is(rustix::io::Errno::PERM) => {
+            "it belongs to somebody else or may not be changed; remove it"
+        }
         io::ErrorKind::NotADirectory => {
             "a directory on the way is a link or none at all; replace it by a real one"
         }
         io::ErrorKind::InvalidInput => "it is not a regular file; remove it",
         io::ErrorKind::FileTooLarge => "it is too large to be a list of keys; shorten it",
         io::ErrorKind::PermissionDenied => {
-            "the user may not write there; check owner and mode of the home directory"
+            "the user may not read or write there; check owner and mode of the file and of the directories above it"
         }
         io::ErrorKind::StorageFull => "the disk is full; the old file is untouched",
         io::ErrorKind::TimedOut => {

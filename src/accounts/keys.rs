@@ -347,7 +347,8 @@ fn expiry(comment: &str) -> Result<Option<Timestamp>, LineError> {
     if first != "google-ssh" {
         return Ok(None);
     }
-    let value: Value = serde_json::from_str(json).map_err(|_| LineError::UnreadableExpiry)?;
+    let value: Value =
+        serde_json::from_slice(json.as_bytes()).map_err(|_| LineError::UnreadableExpiry)?;
     let text = value
         .get("expireOn")
         .and_then(Value::as_str)

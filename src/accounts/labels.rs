@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::selinux;
 
@@ -28,7 +29,7 @@ impl Labels {
     /// The contexts of these paths, as far as they were asked for.
     pub(super) fn of(&self, paths: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
         let context = |path: &PathBuf| Some((path.clone(), self.known(path)?));
-        paths.iter().filter_map(context).collect()
+        paths.iter().filter_map(context).into_map()
     }
 
     /// The context of a path, if it was asked for.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::names;
+use crate::system::order::Gather;
 
 /// The directory of both files.
 pub const DIRECTORY: &str = "/var/lib/google";
@@ -117,7 +118,7 @@ impl Ledger {
         };
         names
             .filter_map(|name| Some((name.clone(), record(name)?)))
-            .collect()
+            .into_map()
     }
 
     /// What to say where it is another instance's: who the users of the image are, since nobody takes back their keys and

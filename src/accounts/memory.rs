@@ -31,6 +31,7 @@ use super::sources::Sources;
 use super::{ledger, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
+use crate::system::order::Gather;
 
 /// How long a full look counts, in seconds: somewhat more than the watch of metadata takes to come round when nothing
 /// changes, which makes a full look.
@@ -139,7 +140,7 @@ impl Memory {
     ) {
         let pending = self.pending.take();
         self.changed = Changed::default();
-        let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).collect();
+        let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).into_set();
         let mut failures = outcome.failures.iter();
         let is_sound = desired.complete
             && observed.sudoers_unknown.is_none()
@@ -167,7 +168,7 @@ impl Memory {
 /// The users that are not in line after a pass in which these failed.
 fn out_of_line<'a>(plan: &'a Plan, failed: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
     let planned = plan.blocked.keys().chain(plan.refused.keys());
-    planned.chain(failed).cloned().collect()
+    planned.chain(failed).cloned().into_set()
 }
 
 /// The users that can need something: those whose wanted keys changed since the last pass, which may be to none at all,
@@ -182,7 +183,7 @@ fn to_look_at(
     let is_known =
         |name: &&String| desired.users.contains_key(*name) || ledger.users.contains_key(*name);
     let known = changed.union(out_of_line).filter(is_known);
-    known.chain(&ledger.creating).cloned().collect()
+    known.chain(&ledger.creating).cloned().into_set()
 }
 
 /// The stamps of everything that a full look reads, but of homes.

@@ -13,6 +13,7 @@ use crate::config::settings;
 use crate::system::files::{self, Directory};
 use crate::system::local_users::LocalUsers;
 use crate::system::name_service::NameService;
+use crate::system::order::Gather;
 use crate::system::users::{Group, User};
 
 /// The largest state file that is read, in bytes.
@@ -37,7 +38,7 @@ pub fn observe<'a>(
     sources: &Sources,
 ) -> io::Result<(Observed, Vec<String>)> {
     let (ledger, ledger_is_recorded, problems) = read_ledger()?;
-    let mut names: BTreeSet<String> = wanted.cloned().collect();
+    let mut names: BTreeSet<String> = wanted.cloned().into_set();
     names.extend(ledger.users.keys().chain(&ledger.creating).cloned());
     let mut observed = Observed {
         instance_id,
@@ -49,7 +50,7 @@ pub fn observe<'a>(
     match sources.names.group(sudoers::GROUP) {
         Ok(Some(group)) => {
             observed.sudoers_group = true;
-            observed.sudoers = group.members.into_iter().collect();
+            observed.sudoers = group.members.into_iter().into_set();
         }
         Ok(None) => {}
         Err(error) => observed.sudoers_unknown = Some(error.to_string()),
@@ -158,7 +159,7 @@ impl<'a> Users<'a> {
             let state = this.state(&name);
             (name, state)
         };
-        let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).collect();
+        let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).into_map();
         let (mut accounts, mut files) = (Vec::new(), Vec::new());
         for (name, user) in &mut users {
             if let UserState::Present { account, keys, .. } = user

@@ -12,6 +12,7 @@ use super::ledger::{Ledger, Origin, Record};
 pub use super::observed::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
 use crate::config::settings;
+use crate::system::order::InOrder;
 
 /// Everything to do, in this order: the machine, then the users, then the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,7 +155,7 @@ pub fn plan(desired: &DesiredKeys, settings: &settings::Accounts, observed: &Obs
     plan.users
         .retain(|user| !user.changes.is_empty() || !is_recorded(user));
     plan.users
-        .sort_by_key(|user| matches!(user.changes.first(), Some(UserChange::Create(_))));
+        .put_in_order_by(|user| matches!(user.changes.first(), Some(UserChange::Create(_))));
     plan
 }
 

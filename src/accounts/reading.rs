@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::keys::{self, DesiredKeys, Problem, Source};
 use crate::metadata::document::Document;
+use crate::system::order::{Gather, InOrder};
 
 /// With more differing lines than this everything is read anew, which is then as quick.
 const LINES_LIMIT: usize = 32;
@@ -94,7 +95,7 @@ impl Reading {
             .iter()
             .flat_map(|difference| difference.old.iter().chain(&difference.new))
             .filter_map(|line| keys::name_of(line).map(String::from))
-            .collect();
+            .into_set();
         for difference in &differences {
             self.update_problems(difference, now);
         }
@@ -154,7 +155,7 @@ impl Reading {
                 keys::problem(line, source, before + index + 1, reason)
             }),
         );
-        problems.sort_by_key(|problem| (problem.source, problem.line));
+        problems.put_in_order_by(|problem| (problem.source, problem.line));
     }
 }
 

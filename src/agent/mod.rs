@@ -22,7 +22,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use ::log::{debug, info, warn};
@@ -43,7 +42,9 @@ use self::starts::Starts;
 use self::status::{State, Status};
 use crate::config::{self, Settings};
 use crate::metadata::{Backoff, Client, Document};
+use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::notify::ServiceManager;
+use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::{log, memory, processes, signals, time};
 
@@ -97,7 +98,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Err(_) => Vec::new(),
     };
     memory::share_one_arena();
-    let (events, received) = mpsc::channel();
+    let (events, received) = channel::channel();
     if let Err(error) = processes::protect_from_memory_shortage() {
         debug!(target: LOGGER, "Not protected from a shortage of memory: {error}.");
     }
@@ -308,7 +309,7 @@ impl Agent {
             .warnings
             .iter()
             .map(|warning| (warning.to_string(), warning.to_string()))
-            .collect();
+            .into_map();
         self.log_conditions("configuration", LOGGER, found);
         let core = &loaded.settings.core;
         log::set_levels(core.level(), core.serial_level());
@@ -368,7 +369,11 @@ impl Agent {
             .changes(report.changes.iter().map(entry).collect());
         let (name, count) = (manager.name(), report.changes.len());
         let etag = etag.unwrap_or("?").to_owned();
-        let found = report.problems.into_iter().chain(report.failures).collect();
+        let found = report
+            .problems
+            .into_iter()
+            .chain(report.failures)
+            .into_map();
         self.log_conditions(name, manager.logger(), found);
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
@@ -392,7 +397,7 @@ impl Agent {
             );
             (name, text)
         };
-        let found = overdue.map(told).collect();
+        let found = overdue.map(told).into_map();
         self.log_conditions("passes", LOGGER, found);
         let statuses = self.managers.values().map(|managed| &managed.status);
         self.service.status(statuses);

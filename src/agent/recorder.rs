@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use log::{info, warn};
 
 use super::history::{self, Entry};
 use super::status::{self, Status};
+use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::root::Root;
+use crate::system::threads;
 
 /// How long the end of the agent waits for what is still to be written: a disk that does not answer is no reason to wait
 /// longer.
@@ -41,21 +42,19 @@ impl Recorder {
     }
 
     fn start_with(root: Root, logger: &'static str, retry: Duration) -> io::Result<Self> {
-        let (messages, received) = mpsc::channel();
-        let (finished, done) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || {
-                let mut writer = Writer {
-                    root,
-                    logger,
-                    unwritten: BTreeMap::new(),
-                    troubles: BTreeMap::new(),
-                };
-                while writer.handle(&received, retry) {}
-                // Nobody may be waiting any more.
-                let _ = finished.send(());
-            })?;
+        let (messages, received) = channel::channel();
+        let (finished, done) = channel::channel();
+        threads::start("recorder", move || {
+            let mut writer = Writer {
+                root,
+                logger,
+                unwritten: BTreeMap::new(),
+                troubles: BTreeMap::new(),
+            };
+            while writer.handle(&received, retry) {}
+            // Nobody may be waiting any more.
+            let _ = finished.send(());
+        })?;
         Ok(Self {
             messages,
             done,

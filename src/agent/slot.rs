@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::report::{Input, Report};
+use crate::system::threads;
 
 /// A manager: from the latest input to a report. It is called again and again in the same thread.
 pub type Work = Box<dyn FnMut(&Input) -> Report + Send>;
@@ -37,23 +38,21 @@ impl Slot {
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let incoming = Arc::clone(&mailbox);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                loop {
-                    let input = incoming.take();
-                    let started = Instant::now();
-                    let mut report = catch_unwind(AssertUnwindSafe(|| work(&input)))
-                        .unwrap_or_else(|panic| {
-                            Report::failed(
-                                "the manager itself",
-                                format!("internal error: {}", message(panic.as_ref())),
-                            )
-                        });
-                    report.etag = Some(input.etag);
-                    done(report, started.elapsed());
-                }
-            })?;
+        threads::start(name, move || {
+            loop {
+                let input = incoming.take();
+                let started = Instant::now();
+                let mut report =
+                    catch_unwind(AssertUnwindSafe(|| work(&input))).unwrap_or_else(|panic| {
+                        Report::failed(
+                            "the manager itself",
+                            format!("internal error: {}", message(panic.as_ref())),
+                        )
+                    });
+                report.etag = Some(input.etag);
+                done(report, started.elapsed());
+            }
+        })?;
         Ok(Self { mailbox })
     }
 

@@ -2,7 +2,6 @@
 //! thread of its own, which ends with the channel.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +11,8 @@ use super::managers::Manager;
 use super::{Event, LOGGER};
 use crate::metadata::{Answer, Client, Watcher, watch};
 use crate::network;
+use crate::system::channel::Sender;
+use crate::system::threads;
 use crate::system::time::Steps;
 
 /// How long until a lost subscription to network events is tried again.
@@ -44,10 +45,7 @@ fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> 
             Ok::<_, &str>(())
         });
     };
-    std::thread::Builder::new()
-        .name("metadata".into())
-        .spawn(watch)
-        .context("start the metadata thread")?;
+    threads::start("metadata", watch).context("start the metadata thread")?;
     Ok(())
 }
 
@@ -82,10 +80,7 @@ fn watch_network(events: Sender<Event>) -> anyhow::Result<()> {
             }
         }
     };
-    std::thread::Builder::new()
-        .name("netlink".into())
-        .spawn(watch)
-        .context("start the netlink thread")?;
+    threads::start("netlink", watch).context("start the netlink thread")?;
     Ok(())
 }
 
@@ -107,9 +102,6 @@ fn watch_clock(events: Sender<Event>) -> anyhow::Result<()> {
             }
         }
     };
-    std::thread::Builder::new()
-        .name("clock-steps".into())
-        .spawn(watch)
-        .context("start the thread for steps of the clock")?;
+    threads::start("clock-steps", watch).context("start the thread for steps of the clock")?;
     Ok(())
 }

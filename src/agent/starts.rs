@@ -7,7 +7,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -17,6 +16,7 @@ use super::managers::Manager;
 use super::service::Service;
 use super::status::{self, State, Status};
 use super::{Event, LOGGER};
+use crate::system::channel::{Receiver, RecvTimeoutError};
 use crate::system::files::{self, Attributes};
 use crate::system::root::Root;
 use crate::system::{processes, signals, time};

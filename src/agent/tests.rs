@@ -28,8 +28,8 @@ struct Stage {
 impl Stage {
     fn new(victim: Manager, fault: Fault) -> Self {
         let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-agent-").unwrap();
-        let (events, received) = mpsc::channel();
-        let (release, gate) = mpsc::channel::<()>();
+        let (events, received) = channel::channel();
+        let (release, gate) = channel::channel::<()>();
         let mut gate = Some(gate);
         let works: Vec<(Manager, Work)> = Manager::ALL
             .into_iter()

@@ -22,6 +22,7 @@ use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::agent::status;
 use crate::commands::{explain as explanation, input, network};
+use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
@@ -196,7 +197,7 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     );
     let refused = situation.desired.problems.iter();
     let refused = refused.filter_map(|problem| problem.user.as_ref());
-    let names: BTreeSet<&String> = situation.observed.users.keys().chain(refused).collect();
+    let names: BTreeSet<&String> = situation.observed.users.keys().chain(refused).into_set();
     let users: Vec<Value> = names
         .into_iter()
         .map(|name| user(name, &situation, &plan))

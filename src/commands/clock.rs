@@ -1,6 +1,5 @@
 //! `gce-guest clock`: the clock beside the RTC and the time service, for people and for programs.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,8 +8,7 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::input;
-use super::tell;
+use super::{input, output, tell};
 use crate::clock::cause::Cause;
 use crate::clock::pass::{self, Look, look, place};
 use crate::clock::plan::{Action, Asked, COARSENESS, Occasion, Reason, plan};
@@ -82,12 +80,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn status(root: &Root, as_json: bool) -> anyhow::Result<ExitCode> {
     let look = look(root).context("look at the clock")?;
     let last = Record::read(root).context("read what was done last")?;
-    let mut out = io::stdout().lock();
     if as_json {
-        serde_json::to_writer_pretty(&mut out, &describe(&look, last.as_ref()))?;
-        writeln!(out)?;
+        output::print_json(&describe(&look, last.as_ref()))?;
     } else {
-        write!(out, "{}", paragraph(&look, last.as_ref()))?;
+        output::print(&paragraph(&look, last.as_ref()))?;
     }
     Ok(verdict(is_right(&look)))
 }
@@ -194,7 +190,7 @@ fn announce(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
         Action::RunHwclock => (true, "would run hwclock --hctosys".into()),
         Action::Nothing(reason) => refusal(reason, &look, settings.max_step),
     };
-    writeln!(io::stdout().lock(), "{text}")?;
+    output::print(&format!("{text}\n"))?;
     Ok(verdict(decided))
 }
 
@@ -236,7 +232,7 @@ fn synchronize(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
         bail!("{failure}");
     }
     if !record.problems.contains(&record.text) {
-        writeln!(io::stdout().lock(), "{}", record.text)?;
+        output::print(&format!("{}\n", record.text))?;
     }
     for problem in &record.problems {
         tell(&format!("gce-guest: {problem}"));

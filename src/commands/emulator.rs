@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -13,6 +12,7 @@ use log::LevelFilter;
 use super::tell;
 use crate::emulator::file::{self, FileError, Follower};
 use crate::emulator::{Fault, Live, Server, Store};
+use crate::system::channel;
 use crate::system::{log as sinks, signals};
 
 /// Arguments of `gce-guest emulator`.
@@ -50,7 +50,7 @@ pub struct Arguments {
 }
 
 fn fault(text: &str) -> Result<Fault, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_slice(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("watch {}", path.display()))
     });
     let _follower = follower.transpose()?;
-    let (stop, stopped) = mpsc::channel();
+    let (stop, stopped) = channel::channel();
     signals::forward(move |request| request != signals::Request::Stop || stop.send(()).is_err())
         .context("watch for signals")?;
     let mut servers = Vec::new();

@@ -1,6 +1,6 @@
 //! `gce-guest hooks`: the administrator's programs that are started when something happens.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::json;
 
+use super::output;
 use crate::agent::hooks::event::{Event, Notice};
 use crate::agent::hooks::{self, DIRECTORY};
 use crate::system::executables::Executable;
@@ -99,7 +100,7 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
             Err(error) => json!({"event": event, "hooks": [], "refusal": error.to_string()}),
         };
         let entries: Vec<_> = all.iter().map(entry).collect();
-        print(&format!("{:#}\n", json!(entries)))?;
+        output::print_json(&entries)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();
@@ -118,7 +119,7 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
         }
         text += "  attribute-KEY    the attribute KEY in metadata has changed\n";
     }
-    print(&text)?;
+    output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,7 +137,7 @@ fn run_event(event: &Event, dry_run: bool) -> anyhow::Result<ExitCode> {
         Err(error) => bail!("no hook for {} is run: {error}", event.name()),
     };
     if dry_run {
-        print(&found.iter().map(line).collect::<String>())?;
+        output::print(&found.iter().map(line).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(&logging::Options::console(LevelFilter::Info));
@@ -156,10 +157,4 @@ fn run_event(event: &Event, dry_run: bool) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }

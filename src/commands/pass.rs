@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -18,7 +17,9 @@ use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
 use crate::agent::report::{Input, Report};
 use crate::agent::slot::Slot;
+use crate::system::channel::{self, RecvTimeoutError};
 use crate::system::locks::{FileLock, LockError};
+use crate::system::order::InOrder;
 use crate::system::root::Root;
 use crate::system::{files, log as sinks, time};
 
@@ -165,7 +166,7 @@ pub(super) fn take_place_of_agent(manager: Manager) -> anyhow::Result<FileLock> 
 
 /// Makes one pass of every manager, each in a thread of its own, and records what was changed.
 fn pass(managers: &[Manager], input: &Input) -> anyhow::Result<Vec<(Manager, Report)>> {
-    let (done, received) = mpsc::channel();
+    let (done, received) = channel::channel();
     for manager in managers.iter().copied() {
         let done = done.clone();
         let report = move |report, _| {
@@ -195,7 +196,7 @@ fn pass(managers: &[Manager], input: &Input) -> anyhow::Result<Vec<(Manager, Rep
             }
         }
     }
-    reports.sort_by_key(|(manager, _)| *manager);
+    reports.put_in_order_by(|(manager, _)| *manager);
     Ok(reports)
 }
 

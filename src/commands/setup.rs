@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -15,6 +14,7 @@ use crate::metadata::{Backoff, Client, Document, Endpoint, Retry};
 use crate::setup::context::{Context, Outside};
 use crate::setup::record::Run;
 use crate::setup::{self, LOGGER};
+use crate::system::channel;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
@@ -199,13 +199,13 @@ fn wait_for_document(
         }
         answer
     };
-    let (ended, end) = mpsc::channel::<()>();
+    let (ended, end) = channel::channel::<()>();
     let answer = std::thread::scope(|scope| {
         if limit > 0 {
             let stop = retry.stop.clone();
             let limit = Duration::from_secs(limit.into());
             scope.spawn(move || {
-                if end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if end.recv_timeout(limit) == Err(channel::RecvTimeoutError::Timeout) {
                     stop.stop();
                 }
             });

@@ -12,6 +12,7 @@ use super::sources::{FILE_LIMIT, TEMPLATE};
 use super::values::Invalid;
 use super::{Settings, locks};
 use crate::system::files::{self, Attributes};
+use crate::system::order::InOrder;
 use crate::system::root::Root;
 
 /// Why an option of the template was not set. The template is then as it was.
@@ -201,11 +202,11 @@ fn same(one: &Document, other: &Document) -> bool {
                     .iter()
                     .map(|entry| (entry.name.clone(), entry.raw.clone()))
                     .collect();
-                entries.sort();
+                entries.put_in_order();
                 (section.name.clone(), entries)
             })
             .collect();
-        sections.sort();
+        sections.put_in_order();
         sections
     };
     contents(one) == contents(other)

@@ -22,6 +22,7 @@ use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::{self, OPTIONS, OptionSpec, Since};
 use super::policy::LOCK_SECTION;
 use super::sources::{INSTANCE_CONFIGS, Source, SourceText, Sources, is_state};
+use crate::system::order::InOrder;
 use crate::system::root::Root;
 
 /// What the top of the file says.
@@ -239,7 +240,7 @@ impl Listing {
         }
         let mut values: Vec<_> = self.values.into_iter().collect();
         // Stable: within a rank they stay in the order of section and name.
-        values.sort_by_key(|((section, _), _)| rank(section));
+        values.put_in_order_by(|((section, _), _)| rank(section));
         let mut document = Document::default();
         for ((section, name), raw) in values {
             let entry = Entry {

@@ -7,6 +7,7 @@ use super::locks::Locks;
 use super::names;
 use super::options::{OPTIONS, OptionSpec, Status};
 use super::sources::{Origin, Source, SourceText, Sources, is_state};
+use crate::system::order::InOrder;
 
 /// An option with its effective value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Sources {
             .iter()
             .map(|option| self.effective(option, &locks, &mut settings, &mut findings))
             .collect();
-        findings.sort_by_key(|finding| {
+        findings.put_in_order_by(|finding| {
             let place = Source::READ
                 .iter()
                 .position(|source| source.place() == finding.file);

@@ -8,6 +8,7 @@ use crate::accounts::ledger;
 use crate::agent::{history, status};
 use crate::config;
 use crate::system::files;
+use crate::system::order::Gather;
 use crate::system::processes::table as processes;
 
 /// The kernel's choice of a clock.
@@ -56,7 +57,7 @@ pub(super) fn network_backend() -> Verdict {
     let found: BTreeSet<&str> = BACKENDS
         .into_iter()
         .filter(|name| running.iter().any(|process| process.name == *name))
-        .collect();
+        .into_set();
     let both = ["NetworkManager", "systemd-network"];
     if both.iter().all(|name| found.contains(name)) {
         verdict.warn(

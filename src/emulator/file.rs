@@ -12,6 +12,7 @@ use crate::emulator::live::Live;
 use crate::emulator::store::{Store, StoreError};
 use crate::system::events::{FileWatch, Waker};
 use crate::system::files;
+use crate::system::threads;
 
 /// The largest file that is read.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -83,9 +84,9 @@ impl Follower {
         let waker = Arc::new(Waker::new()?);
         let stop = Arc::clone(&waker);
         let (path, live) = (path.to_path_buf(), live.clone());
-        let thread = std::thread::Builder::new()
-            .name("emulator-file".to_owned())
-            .spawn(move || follow(&path, &live, &watch, &stop, report))?;
+        let thread = threads::start("emulator-file", move || {
+            follow(&path, &live, &watch, &stop, report);
+        })?;
         Ok(Self {
             waker,
             thread: Some(thread),

@@ -15,7 +15,7 @@
 //! `policies` and `members` are ours; everything else goes out as it is. The requests are those of the tools in Debian's
 //! `google-compute-engine-oslogin`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::emulator::http::{Request, Response};
 
@@ -184,11 +184,8 @@ fn number(value: &Value) -> Option<String> {
 }
 
 fn without(value: &Value, name: &str) -> Value {
-    let members = value.as_object().into_iter().flatten();
-    let kept: Map<String, Value> = members
-        .filter(|(key, _)| *key != name)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let mut kept = value.as_object().cloned().unwrap_or_default();
+    kept.remove(name);
     Value::Object(kept)
 }
 

@@ -19,6 +19,7 @@ use crate::emulator::http::{Request, Response};
 use crate::emulator::live::{Live, Seen};
 use crate::emulator::service::{self, Outcome, Waiting};
 use crate::system::events::{self, Interest, Poller, Ready, Waker};
+use crate::system::threads;
 use crate::system::time;
 
 /// How many connections may wait to be accepted.
@@ -91,9 +92,7 @@ impl Server {
             told: (0, 0),
         };
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("emulator".to_owned())
-            .spawn(move || serving.run(&stopped))?;
+        let thread = threads::start("emulator", move || serving.run(&stopped))?;
         Ok(Self {
             address,
             stop,

@@ -11,6 +11,7 @@ use crate::emulator::http::{Request, Response};
 use crate::emulator::oslogin;
 use crate::emulator::store::Store;
 use crate::emulator::tree::Node;
+use crate::system::order::InOrder;
 
 /// The path below which the tree is.
 const ROOT: &str = "/computeMetadata/v1";
@@ -248,7 +249,7 @@ fn listing(node: Node<'_>, names: &[String]) -> Vec<String> {
             .iter()
             .map(ToString::to_string),
     );
-    entries.sort();
+    entries.put_in_order();
     entries
 }
 

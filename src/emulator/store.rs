@@ -93,7 +93,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Syntax`] with line and column, [`StoreError::NotAnObject`].
     pub fn parse(text: &str) -> Result<Self, StoreError> {
-        let tree = serde_json::from_str(text).map_err(|error| {
+        let tree = serde_json::from_slice(text.as_bytes()).map_err(|error| {
             let told = error.to_string();
             let problem = told.split(" at line ").next().unwrap_or_default();
             StoreError::Syntax {

@@ -13,6 +13,7 @@ use crate::config::policy::Function;
 use crate::config::values::{HostnameForm, HostnameMode};
 use crate::metadata::Document;
 use crate::metadata::document::{Instance, NetworkInterface};
+use crate::system::order::InOrder;
 
 /// The address that the name has where metadata gives the machine none: it has to resolve, or sudo waits for the DNS.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
@@ -279,7 +280,7 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
         });
     }
     plan.name = Some((name, source));
-    plan.problems.sort();
+    plan.problems.put_in_order();
     plan
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::metadata::document::{
     Attributes, Document, Instance, NetworkInterface, Presence, Project, VlanInterface,
 };
+use crate::system::order::InOrder;
 
 impl Document {
     /// Reads the recursive answer for the root.
@@ -275,7 +276,7 @@ impl Reader {
                 }
             }
         }
-        vlans.sort_by_key(|vlan| (vlan.parent, vlan.vlan));
+        vlans.put_in_order_by(|vlan| (vlan.parent, vlan.vlan));
         Presence::Present(vlans)
     }
 

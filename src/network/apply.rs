@@ -16,6 +16,7 @@ use super::state::State;
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::netlink::{NetlinkError, Socket};
+use crate::system::order::Gather;
 
 /// How many addresses a log line names before it only counts them.
 const NAMED: usize = 20;
@@ -96,23 +97,27 @@ fn is_gone(error: &NetlinkError) -> bool {
 }
 
 /// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
-fn lines(ours: &BTreeSet<Mark>, done: &[Change]) -> Vec<String> {
+fn lines(ours: &[Mark], done: &[Change]) -> Vec<String> {
     let forwarded = || done.iter().filter(|change| change.is_forwarding());
-    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).collect();
+    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).into_set();
     let line = |interface: &Interface| {
         let of_interface = |adds: bool| -> BTreeSet<IpNet> {
             forwarded()
                 .filter(|change| change.interface == *interface && change.adds() == adds)
                 .map(Change::prefix)
-                .collect()
+                .into_set()
         };
         let (added, removed) = (of_interface(true), of_interface(false));
         let here = ours
             .iter()
             .filter(|mark| mark.interface == interface.index && !is_metadata_server(mark.prefix));
-        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).collect();
+        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).into_set();
         // One that is moved to another protocol id is in both.
-        let after = before.difference(&removed).chain(&added).copied().collect();
+        let after = before
+            .difference(&removed)
+            .chain(&added)
+            .copied()
+            .into_set();
         format!(
             "Changing {} IPs from {} to {} by adding {} and removing {}.",
             interface.name,
@@ -241,11 +246,11 @@ mod tests {
 
     #[test]
     fn each_changed_interface_has_one_line_in_the_predecessors_words() {
-        let ours = BTreeSet::from(["1.1.1.1", "10.0.0.0/24"].map(|text| Mark {
+        let ours = ["1.1.1.1", "10.0.0.0/24"].map(|text| Mark {
             interface: 4,
             prefix: parse(text).unwrap(),
             protocol: 66,
-        }));
+        });
         let done = [
             change(true, "eth0", "1.1.1.2"),
             change(true, "ens10", "fd00::1"),
@@ -267,7 +272,7 @@ mod tests {
         let done: Vec<_> = (0..100)
             .map(|last| change(true, "eth0", &format!("1.1.1.{last}")))
             .collect();
-        let line = lines(&BTreeSet::new(), &done).remove(0);
+        let line = lines(&[], &done).remove(0);
         assert!(
             line.contains("1.1.1.19, 80 more] and removing None."),
             "{line}"

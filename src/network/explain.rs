@@ -16,6 +16,7 @@ use crate::config::settings::IpForwarding;
 use crate::metadata::Document;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{Link as Interface, MacAddress, Route, RouteKind};
+use crate::system::order::InOrder;
 
 /// One link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,10 +248,10 @@ fn to_metadata_server(
     let plan = plan(document, settings, observed);
     let is_alone = |route: &&Route| route.destination == IpNet::from(server);
     let mut here: Vec<&Route> = observed.main.iter().filter(is_alone).collect();
-    here.sort_by_key(|route| route.priority);
+    here.put_in_order_by(|route| route.priority);
     for (place, route) in here.into_iter().enumerate() {
         let word = if place == 0 { "" } else { ", behind that" };
-        let whose = match mark(route).filter(|mark| plan.ours.contains(mark)) {
+        let whose = match mark(route).filter(|mark| plan.was_ours(mark)) {
             Some(mark) => format!("ours{}", since(observed.record.present.get(&mark), now)),
             None => "somebody else's".to_owned(),
         };
@@ -336,7 +337,7 @@ fn kernel(
     let mut ours = false;
     for route in here {
         let shown = shown(route, &observed.links);
-        match mark(route).filter(|mark| plan.ours.contains(mark)) {
+        match mark(route).filter(|mark| plan.was_ours(mark)) {
             Some(mark) => {
                 ours = true;
                 let since = since(observed.record.present.get(&mark), now);

@@ -12,6 +12,7 @@ use super::routes::is_metadata_server;
 use crate::system::netlink::{
     Address, Event, LOCAL_TABLE, Link, NetlinkError, Socket, Subscription,
 };
+use crate::system::order::Gather;
 
 /// Changes come in bursts: this long without one ends a burst.
 const QUIET: Duration = Duration::from_millis(20);
@@ -138,8 +139,8 @@ impl Known {
                 .links()?
                 .into_iter()
                 .map(|link| (link.index, link))
-                .collect(),
-            addresses: socket.addresses()?.into_iter().collect(),
+                .into_map(),
+            addresses: socket.addresses()?.into_iter().into_set(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What to change so that the machine answers to the addresses of metadata. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{LOCAL_TABLE, Link, MacAddress, Route, RouteKind, RouteScope};
+use crate::system::order::InOrder;
 
 /// The highest protocol id that the kernel and administrators use themselves (`RTPROT_STATIC` of linux/rtnetlink.h).
 /// Routes marked with such an id are never ours, whatever the configuration says.
@@ -153,8 +154,8 @@ pub struct Plan {
     pub pending: Vec<Pending>,
     /// By origin and address.
     pub held: Vec<Held>,
-    /// Our routes before the changes.
-    pub ours: BTreeSet<Mark>,
+    /// Our routes before the changes, in order.
+    pub ours: Vec<Mark>,
     /// What metadata asks for, by the index of the interface.
     pub wanted: BTreeMap<u32, BTreeMap<IpNet, Origin>>,
     /// The protocol id that our routes shall have.
@@ -201,8 +202,10 @@ pub fn plan(document: &Document, settings: &Settings, observed: &Observed) -> Pl
     }
     let to_server = metadata_route::ours(observed, protocol);
     plan.ours.extend(to_server.map(|(mark, _)| mark));
+    plan.ours.put_in_order();
+    plan.ours.dedup();
     plan.problems.extend(desired.problems);
-    plan.problems.sort();
+    plan.problems.put_in_order();
     plan.pending = desired.pending;
     plan.wanted = desired.addresses;
     plan
@@ -225,6 +228,12 @@ pub(super) fn is_enabled(settings: &Settings) -> bool {
 }
 
 impl Plan {
+    /// Whether a route was ours before the changes.
+    #[must_use]
+    pub fn was_ours(&self, mark: &Mark) -> bool {
+        self.ours.binary_search(mark).is_ok()
+    }
+
     /// Whether it is the comparison of a whole document with the machine, and not the answer to one that says nothing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -274,20 +283,18 @@ impl Plan {
                 });
             }
         }
-        self.held.sort_by_key(|held| (held.origin, held.prefix));
+        self.held.put_in_order_by(|held| (held.origin, held.prefix));
     }
 
     /// Puts the changes into the order in which they are made.
     fn sort(&mut self) {
-        let added: BTreeSet<IpNet> = self
-            .changes
-            .iter()
-            .filter(|change| change.adds())
-            .map(Change::prefix)
-            .collect();
-        self.changes.sort_by_key(|change| {
+        let additions = self.changes.iter().filter(|change| change.adds());
+        let mut added: Vec<IpNet> = additions.map(Change::prefix).collect();
+        added.put_in_order();
+        let is_added = |prefix: IpNet| added.binary_search(&prefix).is_ok();
+        self.changes.put_in_order_by(|change| {
             let step = match change.action {
-                Action::Remove(_) if added.contains(&change.prefix()) => 0,
+                Action::Remove(_) if is_added(change.prefix()) => 0,
                 Action::Add(_) | Action::ReachMetadataServer => 1,
                 Action::Remove(_) => 2,
             };

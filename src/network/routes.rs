@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::config::settings::IpForwarding;
 use crate::config::values::MacAddress;
 use crate::metadata::document::NetworkInterface;
+use crate::system::order::InOrder;
 
 /// Where in metadata an address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -335,7 +336,7 @@ pub fn wanted(
             }
         }
         // One message for one text, however often it is repeated.
-        problems.sort();
+        problems.put_in_order();
         problems.dedup();
         let count = problems.len().saturating_sub(TOLD);
         if count > 0 {

@@ -15,6 +15,7 @@ use super::routes::{Origin, Taken, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
 use crate::system::netlink::{Address, Link, MacAddress, Route};
+use crate::system::order::Gather;
 
 /// What has become of an address that metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ pub fn status(
         .held
         .iter()
         .map(|held| (held.prefix, held.protocol))
-        .collect();
+        .into_map();
     let taken = Taken::new(nics);
     let mut listed = Vec::with_capacity(nics.len());
     for (position, nic) in nics.iter().enumerate() {
@@ -173,7 +174,7 @@ fn wanted_route(
         prefix,
         protocol: plan.protocol,
     };
-    let (presence, since) = if plan.ours.contains(&mark) {
+    let (presence, since) = if plan.was_ours(&mark) {
         (Presence::Present, observed.record.present.get(&mark))
     } else {
         let presence = match held.get(&prefix) {

@@ -280,7 +280,7 @@ fn listen(
         if reports.read_line(&mut line)? == 0 {
             return Err(SandboxError::Ended);
         }
-        match serde_json::from_str(&line).map_err(io::Error::from)? {
+        match serde_json::from_slice(line.as_bytes()).map_err(io::Error::from)? {
             Report::Map => {
                 if let Some(mapping) = mapping {
                     mapping.apply(first).map_err(SandboxError::NotAllowed)?;

@@ -13,6 +13,7 @@ use super::{Shown, copies, devices};
 use crate::system::files;
 use crate::system::files::Directory;
 use crate::system::mounts::{self, Mount};
+use crate::system::order::Gather;
 
 /// Where the new root is put together.
 pub(super) const STAGING: &str = "/run";
@@ -85,8 +86,11 @@ impl Construction {
     /// An overlay over the root, and one over every other file system with files of its own.
     fn lay_over_root(&mut self) -> io::Result<()> {
         self.lay_over(Path::new("/"))?;
-        let points: BTreeSet<PathBuf> =
-            self.table.iter().map(|mount| mount.point.clone()).collect();
+        let points: BTreeSet<PathBuf> = self
+            .table
+            .iter()
+            .map(|mount| mount.point.clone())
+            .into_set();
         for point in points {
             let own = OWN.iter().any(|own| point.starts_with(own));
             if point == Path::new("/") || own || !point.is_dir() || !self.path(&point).is_dir() {
@@ -137,7 +141,7 @@ impl Construction {
                     hidden(path)
                 }
             })
-            .collect();
+            .into_set();
         let mut last: Option<PathBuf> = None;
         // In the order of their names, so that a directory comes before those below it.
         for directory in hidden {

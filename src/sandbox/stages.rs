@@ -63,7 +63,7 @@ pub(super) fn start_stage(
 /// # Errors
 /// When the order is not one, or the caller is gone. Everything else is reported to the caller.
 pub fn enter(order: &str, command: &[OsString]) -> io::Result<u8> {
-    let order: Order = serde_json::from_str(order)?;
+    let order: Order = serde_json::from_slice(order.as_bytes())?;
     let mut control = Control::take_over(&order)?;
     let result = unshare_all(&order, &mut control).and_then(|()| {
         let signals = Signals::hold()?;
@@ -108,7 +108,7 @@ fn unshare_all(order: &Order, control: &mut Control) -> io::Result<()> {
 /// # Errors
 /// When the order is not one, or the caller is gone. Everything else is reported to the caller.
 pub fn start(order: &str, command: &[OsString]) -> io::Result<u8> {
-    let order: Order = serde_json::from_str(order)?;
+    let order: Order = serde_json::from_slice(order.as_bytes())?;
     let mut control = Control::take_over(&order)?;
     if let Err(error) = set_up(&order, command, &control) {
         return control.give_up(&error);

@@ -1,8 +1,8 @@
 //! The real agent, as a program of its own beside the scene, and what it says.
 
-use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use crate::system::channel::{self, Receiver};
 use crate::system::processes::background::Background;
 use crate::system::processes::{Invocation, ProcessError};
 
@@ -32,7 +32,7 @@ impl Actor {
     /// # Errors
     /// It cannot be started.
     pub(crate) fn start() -> Result<Self, ProcessError> {
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = channel::channel();
         let program = Background::start(
             &Invocation::new(PROGRAM, ["agent", "--debug"]),
             move |line| {

@@ -1,7 +1,6 @@
 //! Following a metadata file that the user edits: what changed in it, and what the agent did about it.
 
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::screen::{Screen, Speaker};
 use super::stage::Stage;
 use crate::emulator::file::{self, Follower};
+use crate::system::channel;
 use crate::system::signals;
 
 /// How often the agent's own words, without a change of the file, are looked for.
@@ -21,7 +21,7 @@ type News = Result<(), String>;
 /// Follows until Ctrl-C.
 pub(super) fn follow(path: &Path, screen: Screen) -> anyhow::Result<()> {
     let stage = Stage::open(screen, file::read(path)?)?;
-    let (news, received) = mpsc::channel::<Option<News>>();
+    let (news, received) = channel::channel::<Option<News>>();
     let interrupt = news.clone();
     signals::forward(move |request| {
         if request == signals::Request::Stop {
@@ -61,8 +61,8 @@ pub(super) fn follow(path: &Path, screen: Screen) -> anyhow::Result<()> {
                 stage.show(&reaction);
             }
             Ok(Some(Err(problem))) => stage.screen.say(Speaker::Metadata, &problem, None),
-            Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(mpsc::RecvTimeoutError::Timeout) => overhear(&stage),
+            Ok(None) | Err(channel::RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(channel::RecvTimeoutError::Timeout) => overhear(&stage),
         }
     }
 }

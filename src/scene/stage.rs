@@ -11,6 +11,7 @@ use super::actor::{Actor, Line};
 use super::screen::{Screen, Speaker};
 use crate::emulator::{Live, Server, Store};
 use crate::sandbox::METADATA_ADDRESS;
+use crate::system::order::Gather;
 
 /// How long the agent may take for what one change asks for, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,7 +58,7 @@ impl Stage {
             .live
             .read(|store| store.etag(&[]))
             .context("find the version of the metadata")?;
-        let mut missing: BTreeSet<&str> = self.managers.iter().map(String::as_str).collect();
+        let mut missing: BTreeSet<&str> = self.managers.iter().map(String::as_str).into_set();
         let mut reaction = Reaction {
             lines: Vec::new(),
             took: Duration::ZERO,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::screen::{Screen, Speaker};
+use crate::system::channel;
 use crate::system::files;
 use crate::system::processes::background::Background;
 use crate::system::processes::{self, Invocation};
@@ -115,7 +116,7 @@ fn start_sshd() -> Option<Background> {
             .into_iter()
             .flat_map(|option| ["-o".to_owned(), option]),
     );
-    let (up, is_up) = std::sync::mpsc::channel();
+    let (up, is_up) = channel::channel();
     let sshd = Background::start(&Invocation::new(sshd, arguments), move |line| {
         if line.contains("Server listening") {
             // Whoever waited may have given up.

@@ -8,12 +8,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Gid, Uid};
 use rustix::thread;
+
+use super::channel::{self, Receiver, RecvTimeoutError, Sender};
+use super::threads;
 
 /// Whether this process acts as root.
 #[must_use]
@@ -76,20 +78,18 @@ impl Actor {
     /// # Errors
     /// The thread cannot be made.
     pub fn start() -> io::Result<Self> {
-        let (errands, received) = mpsc::channel::<Errand>();
+        let (errands, received) = channel::channel::<Errand>();
         let given_up = GivenUp::default();
         let token = given_up.clone();
         let act_in_turn = move || {
-            for errand in received {
+            for errand in received.iter() {
                 // Whoever cannot go back must not go on, and who is not waited for need not.
                 if token.check().is_err() || errand(&token).is_err() {
                     return;
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("users".into())
-            .spawn(act_in_turn)?;
+        let thread = threads::start("users", act_in_turn)?;
         Ok(Self {
             errands,
             given_up,
@@ -103,7 +103,7 @@ impl Actor {
         credentials: Credentials,
         work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
     ) -> Work<T> {
-        let (sender, result) = mpsc::channel();
+        let (sender, result) = channel::channel();
         let errand = move |token: &GivenUp| {
             let result = take(credentials).and_then(|()| {
                 catch_unwind(AssertUnwindSafe(|| work(token)))
@@ -140,11 +140,11 @@ impl<T> Work<T> {
     fn soon(&self) -> Option<io::Result<T>> {
         let until = Instant::now() + AWAKE;
         loop {
-            match self.result.try_recv() {
-                Ok(result) => return Some(result),
-                Err(TryRecvError::Empty) if Instant::now() < until => std::thread::yield_now(),
-                Err(_) => return None,
+            let result = self.result.waiting();
+            if result.is_some() || Instant::now() >= until {
+                return result;
             }
+            std::thread::yield_now();
         }
     }
 
@@ -219,8 +219,8 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_is_told() {
-        let (release, gate) = mpsc::channel::<()>();
-        let (told, heard) = mpsc::channel();
+        let (release, gate) = channel::channel::<()>();
+        let (told, heard) = channel::channel();
         let actor = Actor::start().unwrap();
         let work = actor.begin(own(), move |given_up| {
             gate.recv().map_err(io::Error::other)?;
@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_after_work_that_was_given_up() {
-        let (release, gate) = mpsc::channel::<()>();
-        let (begun, seen) = mpsc::channel();
+        let (release, gate) = channel::channel::<()>();
+        let (begun, seen) = channel::channel();
         let actor = Actor::start().unwrap();
         let first = begun.clone();
         let work = actor.begin(own(), move |_| {

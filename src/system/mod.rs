@@ -4,6 +4,7 @@
 //! speaks netlink, reads clocks or takes locks. Fakes are values: a [`root::Root`] directory, a table of tool paths.
 
 pub mod accounts_database;
+pub mod channel;
 pub mod credentials;
 pub mod environment;
 pub mod ethtool;
@@ -23,6 +24,7 @@ pub mod netlink;
 pub mod notify;
 pub mod ntp_control;
 pub mod nvme;
+pub mod order;
 pub mod permissions;
 pub mod power;
 pub mod processes;
@@ -31,6 +33,7 @@ pub mod rtc;
 pub mod selinux;
 pub mod services;
 pub mod signals;
+pub mod threads;
 pub mod time;
 pub mod users;
 pub mod web;

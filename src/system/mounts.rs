@@ -12,6 +12,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::files;
+use crate::system::order::InOrder;
 
 /// Where the kernel lists the mounts of the calling process (proc(5)).
 const MOUNT_INFO: &str = "/proc/self/mountinfo";
@@ -44,7 +45,7 @@ pub fn table() -> io::Result<Vec<Mount>> {
 fn parse(text: &[u8]) -> Vec<Mount> {
     let lines = text.split(|byte| *byte == b'\n');
     let mut mounts: Vec<Mount> = lines.filter_map(parse_line).collect();
-    mounts.sort_by_key(|mount| mount.point.components().count());
+    mounts.put_in_order_by(|mount| mount.point.components().count());
     mounts
 }
 

@@ -7,13 +7,14 @@
 //! not be asked".
 
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::local_users;
+use super::threads;
 use super::users::{self, Group, User};
+use crate::system::channel::{self, RecvTimeoutError, Sender};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -53,10 +54,10 @@ struct Worker {
 
 impl Worker {
     fn start() -> io::Result<Self> {
-        let (questions, received) = mpsc::channel::<Question>();
-        let thread = std::thread::Builder::new()
-            .name("names".into())
-            .spawn(move || received.into_iter().for_each(|question| question()))?;
+        let (questions, received) = channel::channel::<Question>();
+        let thread = threads::start("names", move || {
+            received.iter().for_each(|question| question());
+        })?;
         Ok(Self { questions, thread })
     }
 }
@@ -137,7 +138,7 @@ impl NameService {
                 Some(worker) if !worker.thread.is_finished() => worker,
                 _ => Worker::start()?,
             };
-            let (sender, answer) = mpsc::channel();
+            let (sender, answer) = channel::channel();
             let asked = Instant::now();
             // A thread that has just ended drops the question, which is the same as no answer.
             let _ = worker.questions.send(Box::new(move || {
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn nobody_is_sent_after_a_question_that_hangs() {
         let names = NameService::default();
-        let (release, gate) = mpsc::channel::<()>();
+        let (release, gate) = channel::channel::<()>();
         let hangs = names.ask(move || gate.recv().map_err(io::Error::other));
         assert_eq!(hangs.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let asked = names.ask(|| -> io::Result<()> { unreachable!("it must not be asked") });
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn another_is_sent_less_and_less_often_after_those_that_never_come_back() {
-        let (release, gate) = mpsc::channel::<()>();
+        let (release, gate) = channel::channel::<()>();
         let gate = std::sync::Arc::new(Mutex::new(gate));
         let hang = || {
             let gate = std::sync::Arc::clone(&gate);

@@ -10,6 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 
+use super::threads;
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -25,20 +27,18 @@ pub enum Request {
 /// The handlers or the thread cannot be made.
 pub fn forward(mut handler: impl FnMut(Request) -> bool + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                let request = if signal == SIGHUP {
-                    Request::Reload
-                } else {
-                    Request::Stop
-                };
-                if !handler(request) {
-                    break;
-                }
+    threads::start("signals", move || {
+        for signal in signals.forever() {
+            let request = if signal == SIGHUP {
+                Request::Reload
+            } else {
+                Request::Stop
+            };
+            if !handler(request) {
+                break;
             }
-        })?;
+        }
+    })?;
     Ok(())
 }
 
@@ -56,15 +56,13 @@ impl LastWork {
     pub fn before_the_end(work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let handle = signals.handle();
-        std::thread::Builder::new()
-            .name("last-work".into())
-            .spawn(move || {
-                if let Some(signal) = signals.forever().next() {
-                    work();
-                    // SIGTERM and SIGINT end the process, so there is no result.
-                    let _ = emulate_default_handler(signal);
-                }
-            })?;
+        threads::start("last-work", move || {
+            if let Some(signal) = signals.forever().next() {
+                work();
+                // SIGTERM and SIGINT end the process, so there is no result.
+                let _ = emulate_default_handler(signal);
+            }
+        })?;
         Ok(Self { handle })
     }
 }
@@ -99,15 +97,13 @@ impl Interrupts {
         let (stream, own) = UnixStream::pair()?;
         stream.set_nonblocking(true)?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                for signal in signals.forever() {
-                    let byte = if signal == SIGINT { b'I' } else { b'T' };
-                    // Nobody listens any more: the program is about to end.
-                    let _ = (&own).write_all(&[byte]);
-                }
-            })?;
+        threads::start("signals", move || {
+            for signal in signals.forever() {
+                let byte = if signal == SIGINT { b'I' } else { b'T' };
+                // Nobody listens any more: the program is about to end.
+                let _ = (&own).write_all(&[byte]);
+            }
+        })?;
         Ok(Self { stream })
     }
 

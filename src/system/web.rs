@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use thiserror::Error;
 use ureq::http::{HeaderName, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -148,13 +151,31 @@ impl Web {
         if secure {
             let roots = self.certificates.get_or_init(certificates);
             let roots = roots.clone().map_err(WebError::Tls)?;
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let provider = CryptoProvider {
+                key_provider: &NoKeys,
+                ..rustls::crypto::ring::default_provider()
+            };
             let tls = TlsConfig::builder()
                 .root_certs(roots)
-                .unversioned_rustls_crypto_provider(provider);
+                .unversioned_rustls_crypto_provider(Arc::new(provider));
             config = config.tls_config(tls.build());
         }
         Ok(config.build().new_agent())
+    }
+}
+
+/// Nobody asks us who we are by a certificate of ours, so there is nothing to sign, and no need of what signs.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General(
+            "keys of clients are not used".into(),
+        ))
     }
 }
 

@@ -117,8 +117,20 @@ pub(crate) fn on_machine_of(
     prepare: impl FnOnce(&Path, &Vm),
     body: impl FnOnce(Machine),
 ) {
+    on_machine_for(DEADLINE, image, name, options, prepare, body);
+}
+
+/// The same for a test that takes longer, or less long, than others.
+pub(crate) fn on_machine_for(
+    deadline: Duration,
+    image: &Image,
+    name: &str,
+    options: &[&str],
+    prepare: impl FnOnce(&Path, &Vm),
+    body: impl FnOnce(Machine),
+) {
     if std::env::var_os(MARK).is_none() {
-        return run_inside(image, name);
+        return run_inside(image, name, deadline);
     }
     assemble();
     let vm = Vm::new();
@@ -134,20 +146,20 @@ pub(crate) fn is_inside() -> bool {
 /// Runs `body` with the root directory of a machine that is switched off, as whoever makes images has it.
 pub(crate) fn on_root(name: &str, body: impl FnOnce(&Path)) {
     if !is_inside() {
-        return run_inside(&SYSTEMD, name);
+        return run_inside(&SYSTEMD, name, DEADLINE);
     }
     assemble();
     body(Path::new(ROOT));
 }
 
 /// Runs this test alone in a container's namespaces, with a control group that is removed afterwards.
-fn run_inside(image: &Image, name: &str) {
+fn run_inside(image: &Image, name: &str, deadline: Duration) {
     let (root, group) = (root_directory(image), group(name));
     let told = catch_unwind(|| {
         alone_in_namespaces(
             name,
             &[(MARK, root.as_os_str()), (GROUP, group.as_ref())],
-            DEADLINE,
+            deadline,
         );
     });
     remove_group(name);

@@ -183,6 +183,16 @@ pub(crate) fn poll_until(deadline: Duration, what: &str, mut condition: impl FnM
     }
 }
 
+/// What happened in a boot, in its order: moments of the machine's clock, and that of its first process, in microseconds.
+pub(crate) fn timeline(first_process: u64, moments: &[(&str, u64)]) -> String {
+    let mut moments = moments.to_vec();
+    moments.sort_by_key(|(_, at)| *at);
+    let after = |at: u64| Duration::from_micros(at.saturating_sub(first_process)).as_secs_f64();
+    let line = |(what, at): &(&str, u64)| format!("{:>7.2} s  {what}\n", after(*at));
+    let lines: String = moments.iter().map(line).collect();
+    format!("after the first process\n{lines}")
+}
+
 /// A program in the background, killed when it is dropped. What it says goes to a file.
 pub(crate) struct Daemon {
     child: Child,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::virtual_machine::{Hardware, VirtualMachine};
 use crate::support::vm::Vm;
-use crate::support::{Daemon, attempt, lan, poll_until, run};
+use crate::support::{Daemon, attempt, lan, poll_until, run, timeline};
 
 /// How long something may take on a loaded machine with an emulated processor.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -148,9 +148,18 @@ fn is_booted(machine: &mut VirtualMachine) {
     let agent = moment(machine, "google-guest-agent", "ActiveEnter");
     let sshd = moment(machine, "ssh", "ExecMainStart");
     let scripts = moment(machine, "google-startup-scripts", "ExecMainStart");
-    println!(
-        "  {setup} us: set-up ready; {agent}: agent; {sshd}: sshd starts; {scripts}: startup scripts"
-    );
+    let first_process =
+        machine.run("systemctl show --value --property=UserspaceTimestampMonotonic");
+    let moments = [
+        ("set-up ready: host keys are right", setup),
+        (
+            "agent active: its first pass is done, or five seconds are over",
+            agent,
+        ),
+        ("sshd starts", sshd),
+        ("startup scripts start", scripts),
+    ];
+    println!("{}", timeline(first_process.parse().unwrap(), &moments));
     assert!(0 < setup && setup <= sshd && agent <= sshd && agent <= scripts);
     for command in [
         "systemd-analyze time",

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -18,11 +17,13 @@ use self::event::{Event, Notice};
 use super::managers::Manager;
 use super::report::Report;
 use crate::scripts::output::{Streams, channel_name};
+use crate::system::channel::{self, Receiver, Sender};
 use crate::system::executables::{self, Executable};
 use crate::system::log as logging;
 use crate::system::processes::stream::{Channel, Ended, Stream};
 use crate::system::processes::{Invocation, SEARCH_PATH};
 use crate::system::root::Root;
+use crate::system::threads;
 
 /// Where the directories of the events are.
 pub const DIRECTORY: &str = "/etc/gce-guest/hooks.d";
@@ -57,11 +58,9 @@ impl Hooks {
     /// # Errors
     /// The thread cannot be made.
     pub fn start(root: Root) -> io::Result<Self> {
-        let (messages, received) = mpsc::channel();
+        let (messages, received) = channel::channel();
         let done = messages.clone();
-        std::thread::Builder::new()
-            .name("hooks".into())
-            .spawn(move || dispatch(&root, &received, &done))?;
+        threads::start("hooks", move || dispatch(&root, &received, &done))?;
         Ok(Self { messages })
     }
 
@@ -89,7 +88,7 @@ impl Hooks {
 fn dispatch(root: &Root, received: &Receiver<Message>, done: &Sender<Message>) {
     // Events whose hooks run, each with what has happened meanwhile.
     let mut running: BTreeMap<Event, Option<Notice>> = BTreeMap::new();
-    for message in received {
+    for message in received.iter() {
         let notice = match message {
             Message::Notice(notice) => match running.get_mut(&notice.event) {
                 Some(Some(waiting)) => {
@@ -119,7 +118,7 @@ fn dispatch(root: &Root, received: &Receiver<Message>, done: &Sender<Message>) {
             // The dispatcher lasts as long as the process.
             let _ = done.send(Message::Done(notice.event));
         };
-        match std::thread::Builder::new().name("hook".into()).spawn(run) {
+        match threads::start("hook", run) {
             Ok(_) => {
                 running.insert(event, None);
             }

@@ -20,6 +20,7 @@ use crate::config::policy::Function;
 use crate::config::settings;
 use crate::metadata::{Client, Endpoint, Query};
 use crate::oslogin::{self, OsLogin, Pass, Request};
+use crate::system::order::Gather;
 use crate::system::time;
 
 /// What is remembered between passes.
@@ -290,7 +291,7 @@ fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
             );
             (place, text)
         })
-        .collect()
+        .into_map()
 }
 
 /// When the next key expires, counted from `now`, and just past that moment.

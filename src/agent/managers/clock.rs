@@ -12,6 +12,7 @@ use crate::clock::cause::{Cause, Seen, news};
 use crate::clock::pass::{self, look, place};
 use crate::clock::plan::{Action, Asked, Occasion, Reason, plan};
 use crate::clock::record::{Deed, Record};
+use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::time;
 
@@ -91,7 +92,7 @@ impl Clock {
         let problems = record.problems.iter();
         self.problems = problems
             .map(|problem| (problem.clone(), problem.clone()))
-            .collect();
+            .into_map();
         if let Some(failure) = outcome.failure {
             report.failures.insert("clock".into(), failure);
         } else if record.deed != Deed::Nothing {

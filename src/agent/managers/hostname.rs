@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::agent::report::{Change, Input, Report};
 use crate::hostname::{self, HOSTNAME_FILE, HOSTS_FILE, Problem, Source, Wishes, hosts};
+use crate::system::order::Gather;
 use crate::system::root::Root;
 
 /// Brings the host name in line with metadata.
@@ -22,7 +23,7 @@ pub(super) fn reconcile(input: &Input) -> Report {
         problems: problems(&outcome.problems),
         failures: failed
             .map(|(change, error)| (change.to_string(), format!("could not {change}: {error:#}")))
-            .collect(),
+            .into_map(),
         ..Report::default()
     }
 }
@@ -76,7 +77,7 @@ fn problems(problems: &[Problem]) -> BTreeMap<String, String> {
     problems
         .iter()
         .map(|problem| told(problem.to_string()))
-        .collect()
+        .into_map()
 }
 
 fn unreadable(error: &anyhow::Error) -> Report {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::agent::report::{Change, Input, Report};
 use crate::network::{self, Action, Interface, State};
 use crate::system::netlink::NetlinkError;
+use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::time;
 
@@ -16,7 +17,7 @@ pub(super) fn reconcile(input: &Input) -> Report {
     };
     Report {
         changes: changes(&pass.done, &pass.lines),
-        failures: pass.unfinished().map(told).collect(),
+        failures: pass.unfinished().map(told).into_map(),
         problems: problems(&pass.problems, &pass.pending),
         ..Report::default()
     }
@@ -77,7 +78,7 @@ fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
     }
     for (interface, whole) in &mut interfaces {
         let here = done.iter().filter(|change| change.interface == **interface);
-        let keys: BTreeSet<String> = here.filter_map(key).collect();
+        let keys: BTreeSet<String> = here.filter_map(key).into_set();
         whole.key = Some(keys.into_iter().collect::<Vec<_>>().join(", "));
     }
     let told = interfaces.into_values().zip(lines);
@@ -114,7 +115,7 @@ fn problems(
 ) -> BTreeMap<String, String> {
     let pending = pending.iter().map(ToString::to_string);
     let problems = problems.iter().map(ToString::to_string);
-    problems.chain(pending).map(told).collect()
+    problems.chain(pending).map(told).into_map()
 }
 
 fn told(message: String) -> (String, String) {

@@ -4,7 +4,6 @@ mod show;
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,9 +21,11 @@ use crate::scripts::output::{Lines, said};
 use crate::scripts::run::Runner;
 use crate::scripts::source::Source;
 use crate::scripts::state::State;
+use crate::system::channel;
 use crate::system::power::{self, Power};
 use crate::system::processes::stream::{Channel, LeftInput};
 use crate::system::root::Root;
+use crate::system::threads;
 use crate::system::{log as logging, processes};
 
 /// How long a shutdown waits for metadata; then the copies from before are used.
@@ -276,13 +277,16 @@ fn startup(settings: &MetadataScripts) -> anyhow::Result<bool> {
 
 /// Copies the shutdown scripts while the startup scripts run, so that a machine that goes down early has them. Something
 /// comes when it is done.
-fn start_copying(client: &Client, document: &Document) -> mpsc::Receiver<bool> {
-    let (sender, receiver) = mpsc::channel();
+fn start_copying(client: &Client, document: &Document) -> channel::Receiver<bool> {
+    let (sender, receiver) = channel::channel();
     let (client, document) = (client.clone(), document.clone());
-    std::thread::spawn(move || {
+    let copy = move || {
         // Nobody may be waiting any more.
         let _ = sender.send(copy_shutdown_scripts(&client, &document));
-    });
+    };
+    if let Err(error) = threads::start("copies", copy) {
+        warn!(target: Occasion::Startup.logger(), "The shutdown scripts are not copied now: {error}.");
+    }
     receiver
 }
 
@@ -325,12 +329,13 @@ fn shutdown(settings: &MetadataScripts) -> anyhow::Result<bool> {
 
 /// The document, if it comes in time: the client's own deadline counts for each step and address anew.
 fn document_within(client: &Client, time: Duration) -> anyhow::Result<Document> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = channel::channel();
     let client = client.clone();
-    std::thread::spawn(move || {
+    threads::start("metadata", move || {
         // Nobody may be waiting any more.
         let _ = sender.send(client.get_document());
-    });
+    })
+    .context("start a thread for the metadata")?;
     match receiver.recv_timeout(time) {
         Ok(answer) => Ok(answer?),
         Err(_) => bail!("no answer within {} s", time.as_secs()),

@@ -14,6 +14,7 @@ use super::{Backend, MARK};
 use crate::system::files;
 use crate::system::files::setting;
 use crate::system::netlink::{Address, Link, NetlinkError, Socket};
+use crate::system::order::Gather;
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
 
@@ -332,7 +333,7 @@ fn files_of_ours(root: &Root) -> BTreeMap<PathBuf, Vec<u8>> {
         let contents = files::read(&root.path(&path), LIMIT).ok()??;
         Some((path, contents))
     };
-    paths.into_iter().filter_map(read).collect()
+    paths.into_iter().filter_map(read).into_map()
 }
 
 fn has_netplan_files(root: &Root) -> bool {
@@ -373,7 +374,7 @@ pub(super) fn facts(root: &Root, primary: Option<&str>) -> Facts {
     let programs: BTreeSet<_> = PROGRAMS
         .into_iter()
         .filter(|program| processes::find(program).is_some())
-        .collect();
+        .into_set();
     let mut facts = Facts {
         has_network_scripts: setting::is_there(&root.path(ifcfg::SCRIPTS)),
         has_interfaces_file: setting::is_there(&root.path("/etc/network/interfaces")),
@@ -399,7 +400,7 @@ pub(super) fn facts(root: &Root, primary: Option<&str>) -> Facts {
             .filter_map(|line| line.rsplit_once(':'))
             .filter(|(_, state)| *state == "connected")
             .map(|(device, _)| device.replace("\\:", ":"))
-            .collect();
+            .into_set();
     }
     if let Some(primary) = primary
         && facts.programs.contains("wicked")
@@ -426,7 +427,7 @@ fn active_units() -> BTreeSet<&'static str> {
         .zip(states.lines())
         .filter(|(_, state)| *state == "active")
         .map(|(unit, _)| unit)
-        .collect()
+        .into_set()
 }
 
 fn distribution(root: &Root) -> Distribution {
@@ -470,7 +471,7 @@ pub(super) fn ask_backend(backend: Option<Backend>, nics: &[Nic], observed: &mut
                     .lines()
                     .filter_map(|line| line.split_once(':'))
                     .map(|(uuid, file)| (uuid.to_owned(), file.replace("\\:", ":").into()))
-                    .collect();
+                    .into_map();
             }
         }
         Some(Backend::Ifupdown) if observed.facts.programs.contains("ifquery") => {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::observe::Observed;
 use super::{Backend, MARK};
 use crate::system::netlink::MacAddress;
+use crate::system::order::InOrder;
 use crate::system::processes::Invocation;
 use attempts::FIRST_WAIT;
 use nics::Nic;
@@ -202,7 +203,7 @@ pub fn plan(
     if let Means::Command(command) = means {
         plan.run_command(command, nics, observed, attempts, now);
     }
-    plan.problems.sort();
+    plan.problems.put_in_order();
     plan.problems.dedup();
     plan
 }

@@ -1,11 +1,12 @@
 //! What to change to set OS Login up or to take it back. Pure: the table of files of spec/beyond.md 6.1.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::edits::{self, Blocks};
 use crate::config::settings;
 use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
+use crate::system::order::Gather;
 
 /// What OS Login is to do, besides being on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -270,7 +271,8 @@ fn change(
     authorities: Option<&str>,
     observed: &Observed,
 ) -> Plan {
-    let mut managed = BTreeSet::from([File::GroupConf, File::PamSshd, File::PamSu]);
+    let always = [File::GroupConf, File::PamSshd, File::PamSu];
+    let mut managed = always.into_iter().into_set();
     managed.retain(|_| settings.manage_pam);
     managed.extend(settings.manage_nss.then_some(File::Nsswitch));
     managed.extend(settings.manage_sshd.then_some(File::Sshd));

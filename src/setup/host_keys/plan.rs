@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::system::order::Gather;
+
 /// Host keys by type, each with the public key: the second word of the `.pub` file.
 pub type Keys = BTreeMap<String, String>;
 
@@ -90,7 +92,7 @@ pub fn type_of(file_name: &str) -> Option<&str> {
 pub fn before_metadata(observed: &Observed, configured: &BTreeSet<String>) -> Plan {
     let none = observed.present.is_empty();
     Plan {
-        generate: configured.iter().filter(|_| none).cloned().collect(),
+        generate: configured.iter().filter(|_| none).cloned().into_set(),
         reason: if none {
             Reason::NoneAtAll
         } else {
@@ -118,11 +120,11 @@ pub fn for_instance(
     };
     let (generate, reason): (BTreeSet<String>, Reason) = match (none, same, keep) {
         (true, ..) => (configured.clone(), Reason::NoneAtAll),
-        (false, true, _) => (unfinished.collect(), Reason::Unfinished),
+        (false, true, _) => (unfinished.into_set(), Reason::Unfinished),
         (false, false, true) => (BTreeSet::new(), Reason::Kept),
         (false, false, false) => {
             let all = configured.iter().chain(observed.present.keys());
-            let generate = all.filter(|name| !is_ours(name)).cloned().collect();
+            let generate = all.filter(|name| !is_ours(name)).cloned().into_set();
             (generate, Reason::NewInstance)
         }
     };
@@ -141,7 +143,7 @@ pub fn stale(observed: &Observed, plan: &Plan, failed: &BTreeSet<String>) -> BTr
         return BTreeSet::new();
     }
     let present = |name: &&String| observed.present.contains_key(*name);
-    failed.iter().filter(present).cloned().collect()
+    failed.iter().filter(present).cloned().into_set()
 }
 
 #[cfg(test)]

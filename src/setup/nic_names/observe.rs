@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::snapshot::{Address, Device, Interface, Snapshot};
 use crate::system::files::setting::{is_there, names_in, read_setting, resolve};
+use crate::system::order::InOrder;
 use crate::system::root::Root;
 
 /// What naming looks at.
@@ -14,7 +15,7 @@ pub fn snapshot(root: &Root) -> Snapshot {
         .into_iter()
         .filter_map(|name| Some(device(&bus.join(&name), name.parse().ok()?)))
         .collect();
-    devices.sort_by_key(|device| device.address);
+    devices.put_in_order_by(|device| device.address);
     let net = root.path("/sys/class/net");
     let interfaces = names_in(&net)
         .into_iter()

@@ -10,6 +10,7 @@ use super::snapshot::{
     TransmitQueue,
 };
 use crate::system::files::setting::{KernelDirectory, is_there, names_in, read_setting, resolve};
+use crate::system::order::{Gather, InOrder};
 
 /// The file in `/proc/irq/N` in which its driver suggests processors.
 const HINT: &str = "affinity_hint";
@@ -117,7 +118,7 @@ fn interrupts(machine: &Machine) -> Interrupts {
         numbers.filter_map(|(number, name)| Some((number, interrupt(&all.below(&name)?))))
     });
     Interrupts {
-        by_number: by_number.collect(),
+        by_number: by_number.into_map(),
         balanced: is_balanced(machine),
     }
 }
@@ -126,7 +127,7 @@ fn interrupt(directory: &KernelDirectory) -> Interrupt {
     let mut handlers = directory.names();
     let can_have_hint = handlers.iter().any(|name| name == HINT);
     handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
-    handlers.sort();
+    handlers.put_in_order();
     let cpus = directory.read("smp_affinity_list");
     let mut interrupt = Interrupt {
         handlers,
@@ -173,7 +174,7 @@ fn interfaces(machine: &Machine) -> Vec<Interface> {
             })
         })
         .collect();
-    found.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
+    found.put_in_order_by(|(other, path, _)| (*other, path.clone()));
     found
         .into_iter()
         .map(|(_, _, interface)| interface)
@@ -259,7 +260,7 @@ fn disk(directory: &Path, name: String) -> Disk {
         Some(((*setting).to_owned(), value))
     });
     Disk {
-        settings: settings.collect(),
+        settings: settings.into_map(),
         name,
     }
 }
@@ -292,7 +293,7 @@ fn numbered_of(names: Vec<String>, prefix: &str) -> BTreeMap<u32, String> {
             let number = number.parse().ok().filter(|_| digits)?;
             Some((number, name))
         })
-        .collect()
+        .into_map()
 }
 
 fn list(path: &Path) -> Option<CpuSet> {

@@ -8,6 +8,7 @@ use std::io;
 use super::defaults::{Defaults, Subordinate};
 use super::tables::{Lines, Table, list};
 use super::{Account, NewUser, Unsuitable};
+use crate::system::order::{Gather, InOrder};
 
 /// A question to the name service, which knows more than the local files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub(super) fn additions<'a>(
             // Whoever asks on would wait as long for each of the others.
             Err(NoIds::Unasked(error)) => {
                 let names = users[index..].iter().map(|user| user.name.clone());
-                unasked = Some((names.collect(), error));
+                unasked = Some((names.into_set(), error));
                 break;
             }
         }
@@ -118,7 +119,7 @@ pub(super) fn additions<'a>(
         (user.name.clone(), account)
     });
     Ok(Additions {
-        accounts: accounts.collect(),
+        accounts: accounts.into_map(),
         files: tables.with(&added, defaults, day)?,
         left,
         unasked,
@@ -269,8 +270,8 @@ fn with_ranges(
     given: Subordinate,
 ) -> Result<Option<Vec<u8>>, Unsuitable> {
     let mut ranges = lines.ranges()?;
-    ranges.sort_unstable_by_key(|(owner, first, count)| (*first, *count, *owner));
-    let owners: BTreeSet<&[u8]> = ranges.iter().map(|range| range.0).collect();
+    ranges.put_in_order_by(|(owner, first, count)| (*first, *count, *owner));
+    let owners: BTreeSet<&[u8]> = ranges.iter().map(|range| range.0).into_set();
     let has_one = |addition: &Addition<'_>| {
         owners.contains(addition.name.as_bytes())
             || owners.contains(addition.uid.to_string().as_bytes())
@@ -295,7 +296,7 @@ fn with_ranges(
         return Ok(None);
     }
     ranges.extend(new);
-    ranges.sort_by_key(|range| range.1);
+    ranges.put_in_order_by(|range| range.1);
     let mut text = Vec::new();
     for (owner, first, count) in ranges {
         text.extend_from_slice(owner);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unsuitable;
+use crate::system::order::Gather;
 
 /// A line of subuid(5): whose range, its first id, how many there are.
 pub(super) type Range<'a> = (&'a [u8], u64, u64);
@@ -124,10 +125,11 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// One is no number.
     pub(super) fn numbers(&self, field: usize) -> Result<BTreeSet<u32>, Unsuitable> {
-        self.lines
-            .iter()
-            .map(|fields| self.number(fields[field]))
-            .collect()
+        let mut numbers = BTreeSet::new();
+        for fields in &self.lines {
+            numbers.insert(self.number(fields[field])?);
+        }
+        Ok(numbers)
     }
 
     /// The ranges of subuid(5): who has it, its first id, and how many there are.
@@ -178,7 +180,7 @@ impl<'a> Lines<'a> {
                 Some(line) => text.extend_from_slice(line),
                 None => text.extend_from_slice(&fields.join(&b':')),
             }
-            let present: BTreeSet<&[u8]> = list(fields[fields.len() - 1]).collect();
+            let present: BTreeSet<&[u8]> = list(fields[fields.len() - 1]).into_set();
             let mut is_first = present.is_empty();
             for member in members.get(fields[0]).into_iter().flatten() {
                 if !present.contains(member) {

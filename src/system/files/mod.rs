@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use crate::system::order::InOrder;
+
 pub use attributes::{Attributes, FileMode, add_to_mode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
@@ -326,7 +328,7 @@ impl Directory {
                 names.push(OsString::from_vec(name));
             }
         }
-        names.sort();
+        names.put_in_order();
         Ok(names)
     }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, CWD, Mode, OFlags, RawDir};
 
+use crate::system::order::InOrder;
+
 /// The longest setting: /sys hands out a page at most.
 const LIMIT: usize = 4096;
 
@@ -116,7 +118,7 @@ fn value(fd: &OwnedFd) -> Option<String> {
 pub fn names_in(path: &Path) -> Vec<String> {
     let mut names =
         KernelDirectory::open(path).map_or_else(Vec::new, |directory| directory.names());
-    names.sort();
+    names.put_in_order();
     names
 }
 

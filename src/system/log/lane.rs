@@ -12,6 +12,7 @@ use log::Level;
 
 use super::entry::Entry;
 use super::outlet::{self, Kind, Outlet, Places, Sent};
+use crate::system::threads;
 
 /// How much is kept, in bytes.
 const LIMIT: usize = 1024 * 1024;
@@ -185,9 +186,8 @@ impl Shared {
     fn start_sending(self: &Arc<Self>, state: &mut State) {
         if !state.is_sending {
             let shared = Arc::clone(self);
-            let thread = std::thread::Builder::new().name("log".into());
             // Without a thread, the next message tries again.
-            state.is_sending = thread.spawn(move || shared.send_all()).is_ok();
+            state.is_sending = threads::start("log", move || shared.send_all()).is_ok();
         }
     }
 

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_ip};
-use netlink_packet_route::address::{
-    AddressAttribute, AddressHeader, AddressMessage, AddressScope,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressHeader, AddressScope};
 
-use super::{NetlinkError, Request, Socket};
+use super::{NetlinkError, Request, Socket, request};
+use crate::system::order::InOrder;
 
 /// `sizeof(struct ifaddrmsg)`.
 const HEADER_LENGTH: usize = 8;
@@ -47,18 +46,21 @@ impl Address {
         }))
     }
 
-    fn message(&self) -> AddressMessage {
+    /// A request of this kind about it.
+    fn request(&self, kind: u16, flags: u16) -> Request {
         let address = self.address.addr();
-        let mut message = AddressMessage::default();
-        message.header.family = family(address);
-        message.header.prefix_len = self.address.prefix_len();
-        message.header.scope = AddressScope::Universe;
-        message.header.index = self.interface;
-        message.attributes = vec![
-            AddressAttribute::Local(address),
-            AddressAttribute::Address(address),
+        let header = AddressHeader {
+            family: family(address),
+            prefix_len: self.address.prefix_len(),
+            scope: AddressScope::Universe,
+            index: self.interface,
+            ..AddressHeader::default()
+        };
+        let attributes = [
+            request::address(libc::IFA_LOCAL, address),
+            request::address(libc::IFA_ADDRESS, address),
         ];
-        message
+        Request::new(kind, flags, &header, &attributes)
     }
 }
 
@@ -76,14 +78,14 @@ impl Socket {
     /// # Errors
     /// Those of a listing: never a part of it.
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
-        let message = AddressMessage::default();
+        let everything = Request::new(libc::RTM_GETADDR, 0, &AddressHeader::default(), &[]);
         let mut addresses = Vec::new();
-        for answer in self.list(&Request::new(RouteNetlinkMessage::GetAddress(message), 0))? {
+        for answer in self.list(&everything)? {
             if answer.kind == libc::RTM_NEWADDR {
                 addresses.extend(Address::parse(&answer.payload)?);
             }
         }
-        addresses.sort();
+        addresses.put_in_order();
         Ok(addresses)
     }
 
@@ -92,11 +94,8 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`]; `EEXIST` when it is there.
     pub fn add_address(&mut self, interface: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let message = Address { interface, address }.message();
-        self.request(Request::new(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ))
+        let address = Address { interface, address };
+        self.request(address.request(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL))
     }
 
     /// Deletes an address of an interface.
@@ -104,7 +103,7 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`]; `EADDRNOTAVAIL` when it is not there.
     pub fn delete_address(&mut self, interface: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let message = Address { interface, address }.message();
-        self.request(Request::new(RouteNetlinkMessage::DelAddress(message), 0))
+        let address = Address { interface, address };
+        self.request(address.request(libc::RTM_DELADDR, 0))
     }
 }

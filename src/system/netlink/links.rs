@@ -3,19 +3,29 @@
 use std::fmt;
 use std::str::FromStr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, parse_string};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader,
-    LinkInfo, LinkLayerType, LinkMessage, VlanFlags,
+use netlink_packet_core::{
+    DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, parse_string,
 };
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{NetlinkError, Request, Socket, number};
+use super::{NetlinkError, Request, Socket, number, request};
+use crate::system::order::InOrder;
 
 /// `sizeof(struct ifinfomsg)`.
 const HEADER_LENGTH: usize = 16;
+
+/// `RTEXT_FILTER_SKIP_STATS` of linux/rtnetlink.h.
+const SKIP_STATISTICS: u32 = 1 << 3;
+
+/// `VETH_INFO_PEER` of linux/veth.h.
+const VETH_PEER: u16 = 1;
+
+/// `IFLA_VLAN_ID`, `IFLA_VLAN_FLAGS` of linux/if_link.h, and the bit `VLAN_FLAG_REORDER_HDR` of linux/if_vlan.h.
+const VLAN_ID: u16 = 1;
+const VLAN_FLAGS: u16 = 2;
+const VLAN_REORDERS_HEADERS: u32 = 1;
 
 /// A 48-bit hardware address. Written in lower case with colons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,19 +136,16 @@ impl Socket {
     /// # Errors
     /// Those of a listing: never a part of it.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let mut message = LinkMessage::default();
         // Without this the kernel adds a kilobyte of counters to every interface.
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let request = Request::new(RouteNetlinkMessage::GetLink(message), 0);
+        let attributes = [request::number(libc::IFLA_EXT_MASK, SKIP_STATISTICS)];
+        let request = Request::new(libc::RTM_GETLINK, 0, &LinkHeader::default(), &attributes);
         let mut links = self
             .list(&request)?
             .iter()
             .filter(|answer| answer.kind == libc::RTM_NEWLINK)
             .map(|answer| Link::parse(&answer.payload))
             .collect::<Result<Vec<_>, _>>()?;
-        links.sort_by_key(|link| link.index);
+        links.put_in_order_by(|link| link.index);
         Ok(links)
     }
 
@@ -147,9 +154,9 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`] but `ENODEV`.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        match self.exchange(Request::new(RouteNetlinkMessage::GetLink(message), 0)) {
+        let attributes = [request::text(libc::IFLA_IFNAME, name)];
+        let request = Request::new(libc::RTM_GETLINK, 0, &LinkHeader::default(), &attributes);
+        match self.exchange(request) {
             Ok(answers) => answers
                 .iter()
                 .find(|answer| answer.kind == libc::RTM_NEWLINK)
@@ -165,13 +172,17 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`].
     pub fn set_link_up(&mut self, index: u32, up: bool) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.change_mask = LinkFlags::Up;
-        if up {
-            message.header.flags = LinkFlags::Up;
-        }
-        self.request(Request::new(RouteNetlinkMessage::SetLink(message), 0))
+        let header = LinkHeader {
+            index,
+            change_mask: LinkFlags::Up,
+            flags: if up {
+                LinkFlags::Up
+            } else {
+                LinkFlags::empty()
+            },
+            ..LinkHeader::default()
+        };
+        self.request(Request::new(libc::RTM_SETLINK, 0, &header, &[]))
     }
 
     /// Gives an interface another name.
@@ -179,10 +190,13 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`]; `EEXIST` when the name is taken, `EBUSY` when the interface is up and the kernel is old.
     pub fn rename_link(&mut self, index: u32, name: &str) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        self.request(Request::new(RouteNetlinkMessage::SetLink(message), 0))
+        let attributes = [request::text(libc::IFLA_IFNAME, name)];
+        self.request(Request::new(
+            libc::RTM_SETLINK,
+            0,
+            &numbered(index),
+            &attributes,
+        ))
     }
 
     /// Creates a pair of virtual Ethernet interfaces. The MAC address is that of `name`; its peer gets a random one.
@@ -195,21 +209,16 @@ impl Socket {
         mac: MacAddress,
         peer: &str,
     ) -> Result<(), NetlinkError> {
-        let mut other = LinkMessage::default();
-        other.attributes.push(LinkAttribute::IfName(peer.into()));
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::Address(mac.0.to_vec()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Veth),
-                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
-            ]),
-        ];
-        self.request(Request::new(
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ))
+        let other = [request::text(libc::IFLA_IFNAME, peer)];
+        let other = request::payload(&LinkHeader::default(), &other);
+        self.create(
+            &LinkHeader::default(),
+            &[
+                request::text(libc::IFLA_IFNAME, name),
+                DefaultNla::new(libc::IFLA_ADDRESS, mac.0.to_vec()),
+                kind("veth", &[DefaultNla::new(VETH_PEER, other)]),
+            ],
+        )
     }
 
     /// Creates a VLAN interface on top of another, up, which keeps the headers of packets as they came.
@@ -224,27 +233,34 @@ impl Socket {
         mac: MacAddress,
         mtu: Option<u32>,
     ) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        let data = vec![
-            InfoVlan::Id(id),
-            InfoVlan::Flags((VlanFlags::empty(), VlanFlags::ReorderHdr)),
+        let header = LinkHeader {
+            flags: LinkFlags::Up,
+            change_mask: LinkFlags::Up,
+            ..LinkHeader::default()
+        };
+        // The flags that are set, and which ones this is about (`struct ifla_vlan_flags`).
+        let flags = [0_u32.to_ne_bytes(), VLAN_REORDERS_HEADERS.to_ne_bytes()].concat();
+        let data = [
+            DefaultNla::new(VLAN_ID, id.to_ne_bytes().to_vec()),
+            DefaultNla::new(VLAN_FLAGS, flags),
         ];
-        message.attributes = vec![
-            LinkAttribute::Link(parent),
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::Address(mac.0.to_vec()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Vlan),
-                LinkInfo::Data(InfoData::Vlan(data)),
-            ]),
+        let mut attributes = vec![
+            request::number(libc::IFLA_LINK, parent),
+            request::text(libc::IFLA_IFNAME, name),
+            DefaultNla::new(libc::IFLA_ADDRESS, mac.0.to_vec()),
+            kind("vlan", &data),
         ];
-        message.attributes.extend(mtu.map(LinkAttribute::Mtu));
-        self.request(Request::new(
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ))
+        attributes.extend(mtu.map(|mtu| request::number(libc::IFLA_MTU, mtu)));
+        self.create(&header, &attributes)
+    }
+
+    fn create(
+        &mut self,
+        header: &LinkHeader,
+        attributes: &[DefaultNla],
+    ) -> Result<(), NetlinkError> {
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(Request::new(libc::RTM_NEWLINK, flags, header, attributes))
     }
 
     /// Deletes a virtual interface, and the other end of a pair with it.
@@ -252,10 +268,25 @@ impl Socket {
     /// # Errors
     /// Those of [`Socket::request`].
     pub fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        self.request(Request::new(RouteNetlinkMessage::DelLink(message), 0))
+        self.request(Request::new(libc::RTM_DELLINK, 0, &numbered(index), &[]))
     }
+}
+
+/// A header that says which interface is meant.
+fn numbered(index: u32) -> LinkHeader {
+    LinkHeader {
+        index,
+        ..LinkHeader::default()
+    }
+}
+
+/// What sort of virtual interface it is to be, with what only that sort has.
+fn kind(name: &str, data: &[DefaultNla]) -> DefaultNla {
+    let attributes = [
+        request::text(libc::IFLA_INFO_KIND, name),
+        request::nested(libc::IFLA_INFO_DATA, data),
+    ];
+    request::nested(libc::IFLA_LINKINFO, &attributes)
 }
 
 #[cfg(test)]

@@ -7,16 +7,16 @@
 mod addresses;
 mod events;
 mod links;
+mod request;
 mod routes;
 
 use std::io;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NLMSG_OVERRUN, NetlinkBuffer, NetlinkMessage, NlasIterator, parse_string,
+    Emitable, ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlasIterator, parse_string,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -25,6 +25,7 @@ use thiserror::Error;
 pub use addresses::Address;
 pub use events::{Event, Subscription};
 pub use links::{Link, MacAddress, MalformedMac};
+pub use request::Request;
 pub use routes::{LOCAL_TABLE, MAIN_TABLE, Route, RouteKind, RouteScope};
 
 /// Larger than any datagram that the kernel makes of a listing (32 KiB, `NETLINK_MAX_RECVMSG_SIZE` of af_netlink.c).
@@ -39,7 +40,8 @@ const LISTING_ATTEMPTS: usize = 8;
 /// The kernel answers at once or never: a longer silence means that an answer was lost.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// `sizeof(struct nlmsghdr)`: what a capped error message repeats of the request before its attributes.
+/// `sizeof(struct nlmsghdr)`: what is before each request, and what a capped error message repeats of it before its
+/// attributes.
 const HEADER_LENGTH: usize = 16;
 
 /// Why the kernel's network configuration could not be read or changed.
@@ -109,19 +111,6 @@ impl From<NetlinkError> for io::Error {
                 Self::other(error)
             }
         }
-    }
-}
-
-/// One request to the kernel: what, and the `NLM_F_*` bits besides those that [`Socket`] sets itself.
-#[derive(Clone, Debug)]
-pub struct Request {
-    message: RouteNetlinkMessage,
-    flags: u16,
-}
-
-impl Request {
-    fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
-        Self { message, flags }
     }
 }
 
@@ -203,17 +192,20 @@ impl Socket {
         let mut datagram = Vec::new();
         for (position, request) in requests.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
-            let mut message = NetlinkMessage::from(request.message.clone());
-            message.header.flags = NLM_F_REQUEST | bits | request.flags;
+            let mut header = NetlinkHeader::default();
+            header.message_type = request.kind;
+            header.flags = NLM_F_REQUEST | bits | request.flags;
             if position + 1 == requests.len() {
-                message.header.flags |= bits_of_last;
+                header.flags |= bits_of_last;
             }
-            message.header.sequence_number = self.sequence;
-            message.finalize();
+            header.sequence_number = self.sequence;
+            let length = HEADER_LENGTH + request.payload.len();
+            header.length = u32::try_from(length).map_err(NetlinkError::malformed)?;
             let start = datagram.len();
-            let length = message.buffer_len();
+            datagram.resize(start + HEADER_LENGTH, 0);
+            header.emit(&mut datagram[start..]);
+            datagram.extend_from_slice(&request.payload);
             datagram.resize(start + length.next_multiple_of(4), 0);
-            message.serialize(&mut datagram[start..start + length]);
         }
         let sent = self.socket.send(&datagram, 0)?;
         if sent == datagram.len() {
@@ -398,7 +390,7 @@ mod tests {
     use super::*;
 
     use netlink_packet_route::AddressFamily;
-    use netlink_packet_route::route::RouteMessage;
+    use netlink_packet_route::route::RouteHeader;
 
     #[test]
     fn refusals_carry_the_number_and_the_words_of_the_kernel() {
@@ -424,11 +416,13 @@ mod tests {
 
     #[test]
     fn a_refused_listing_is_an_error_and_no_empty_list() {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        // Listings cannot be limited to a scope, and with strict checking the kernel says so.
-        message.header.scope = RouteScope::Host;
-        let request = Request::new(RouteNetlinkMessage::GetRoute(message), 0);
+        let header = RouteHeader {
+            address_family: AddressFamily::Inet,
+            // Listings cannot be limited to a scope, and with strict checking the kernel says so.
+            scope: RouteScope::Host,
+            ..RouteHeader::default()
+        };
+        let request = Request::new(libc::RTM_GETROUTE, 0, &header, &[]);
         let mut socket = Socket::open().unwrap();
         let error = socket.list(&request).err().unwrap();
         assert_eq!(error.errno(), Some(Errno::INVAL), "{error}");

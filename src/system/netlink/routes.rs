@@ -4,14 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, parse_ip};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{RouteFlags, RouteHeader};
 use rustix::io::Errno;
 
 use super::addresses::family;
-use super::{NetlinkError, Request, Socket, number};
+use super::{NetlinkError, Request, Socket, number, request};
 
 pub use netlink_packet_route::route::{RouteScope, RouteType as RouteKind};
 
@@ -92,22 +90,19 @@ impl Route {
     /// The request that adds it. `EEXIST` when there is a route with this destination and rank, whosever it is.
     #[must_use]
     pub fn addition(&self) -> Request {
-        Request::new(
-            RouteNetlinkMessage::NewRoute(self.message()),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
+        self.request(libc::RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// The request that deletes it, and only it. `ESRCH` when it is not there.
     #[must_use]
     pub fn deletion(&self) -> Request {
-        Request::new(RouteNetlinkMessage::DelRoute(self.message()), 0)
+        self.request(libc::RTM_DELROUTE, 0)
     }
 
-    fn message(&self) -> RouteMessage {
+    /// A request of this kind about it.
+    fn request(&self, kind: u16, flags: u16) -> Request {
         let destination = self.destination.addr();
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
+        let header = RouteHeader {
             address_family: family(destination),
             destination_prefix_length: self.destination.prefix_len(),
             tos: self.type_of_service,
@@ -123,24 +118,20 @@ impl Route {
             },
             ..RouteHeader::default()
         };
-        message.attributes = vec![
-            RouteAttribute::Table(self.table),
-            RouteAttribute::Destination(address(destination)),
+        let mut attributes = vec![
+            request::number(libc::RTA_TABLE, self.table),
+            request::address(libc::RTA_DST, destination),
         ];
         if self.priority != 0 {
-            message
-                .attributes
-                .push(RouteAttribute::Priority(self.priority));
+            attributes.push(request::number(libc::RTA_PRIORITY, self.priority));
         }
         if let Some(via) = self.via {
-            message
-                .attributes
-                .push(RouteAttribute::Gateway(address(via)));
+            attributes.push(request::address(libc::RTA_GATEWAY, via));
         }
         if let Some(interface) = self.interface {
-            message.attributes.push(RouteAttribute::Oif(interface));
+            attributes.push(request::number(libc::RTA_OIF, interface));
         }
-        message
+        Request::new(kind, flags, &header, &attributes)
     }
 
     /// Reads an `RTM_NEWROUTE` or `RTM_DELROUTE` message, and adds what it is about to `routes`: nothing for other families
@@ -227,13 +218,6 @@ impl Route {
     }
 }
 
-fn address(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
-}
-
 impl Socket {
     /// Lists the routes of a table, of both families, in the kernel's order.
     ///
@@ -242,11 +226,13 @@ impl Socket {
     pub fn routes(&mut self, table: u32) -> Result<Vec<Route>, NetlinkError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            message.header.table = u8::try_from(table).unwrap_or_default();
-            message.attributes.push(RouteAttribute::Table(table));
-            let request = Request::new(RouteNetlinkMessage::GetRoute(message), 0);
+            let header = RouteHeader {
+                address_family: family,
+                table: u8::try_from(table).unwrap_or_default(),
+                ..RouteHeader::default()
+            };
+            let attributes = [request::number(libc::RTA_TABLE, table)];
+            let request = Request::new(libc::RTM_GETROUTE, 0, &header, &attributes);
             let answers = match self.list(&request) {
                 // A table comes into being with its first route.
                 Err(error) if error.errno() == Some(Errno::NOENT) => continue,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Invocation, ProcessError, SEARCH_PATH, end, unprotect};
+use crate::system::threads;
 
 /// A program in the background. Dropping it ends the program: TERM, a moment of grace, KILL.
 #[derive(Debug)]
@@ -57,10 +58,7 @@ impl Background {
                 line(&String::from_utf8_lossy(&text));
             }
         };
-        std::thread::Builder::new()
-            .name("output".into())
-            .spawn(read)
-            .map_err(not_started)?;
+        threads::start("output", read).map_err(not_started)?;
         Ok(background)
     }
 

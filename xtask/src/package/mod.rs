@@ -232,7 +232,7 @@ pub(crate) fn build(options: &Options) -> Result<Vec<PathBuf>> {
         Some(binary) => release::stripped(binary, &scratch)?,
         None => {
             let binary = release::build(&top, options.architecture)?;
-            release::examine(&binary, &linked)?;
+            release::examine(&binary, &linked, options.architecture)?;
             binary
         }
     };

@@ -10,6 +10,7 @@ use super::super::platform::Platform;
 use super::super::snapshot::{Interface, Interrupts, Network, TransmitQueue};
 use super::{Action, Change, Plan, add_affinities, setting};
 use crate::system::ethtool::{Coalescing, Rings};
+use crate::system::order::Gather;
 
 /// The number of flows that an x4 machine steers to the processors that wait for them, in all and for each of 16 queues.
 const X4_FLOWS: u32 = 262_144;
@@ -294,7 +295,7 @@ fn accelerator_masks(
     }
     if platform.is_a4x() {
         let all = |queue: &TransmitQueue| (queue.number, network.processors.online.clone());
-        return interface.transmit.iter().map(all).collect();
+        return interface.transmit.iter().map(all).into_map();
     }
     let queues_of_a_node = queues / nodes.len();
     for (index, node) in nodes.iter().enumerate() {
@@ -337,7 +338,7 @@ fn missing_masks(network: &Network, interface: &Interface) -> BTreeMap<u32, CpuS
         let cpus = cpus.iter().copied().skip(index).step_by(queues.len());
         (queue.number, cpus.collect())
     };
-    queues.iter().enumerate().map(share).collect()
+    queues.iter().enumerate().map(share).into_map()
 }
 
 fn add_masks(

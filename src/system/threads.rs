@@ -1,0 +1,16 @@
+//! Threads: started in one place, so that what the standard library does for that is compiled once.
+
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+/// Starts a thread. Its name is in /proc and in what a panic prints, up to 15 bytes of it.
+///
+/// # Errors
+/// The thread cannot be made.
+pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    start_boxed(name, Box::new(work))
+}
+
+fn start_boxed(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name.to_owned()).spawn(work)
+}
