@@ -11,8 +11,11 @@
 
 mod support;
 
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::inotify;
 use support::vm::{KEY, Vm, contents, entry, groups};
 use support::{Daemon, attempt, in_sandbox, in_sandbox_with, poll_until, run, text_of};
 
@@ -52,6 +55,28 @@ fn everything() -> String {
          find home srv -name .ssh -prune -o -type d -printf '%p %M %U %G\\n' -o -printf '%p %M %U %G %l %T@ ' -exec md5sum -z {} \\; -printf '\\n' | tr -d '\\0' | sort",
     );
     all
+}
+
+/// Which lock files the system's own tools have made in `/etc`.
+struct LockFiles(OwnedFd);
+
+impl LockFiles {
+    fn watch() -> Self {
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, "/etc", inotify::WatchFlags::CREATE).unwrap();
+        Self(watch)
+    }
+
+    fn made(&self) -> Vec<String> {
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        let mut made = Vec::new();
+        while let Ok(event) = events.next() {
+            let name = event.file_name().unwrap().to_str().unwrap();
+            made.extend(name.ends_with(".lock").then(|| name.to_owned()));
+        }
+        made
+    }
 }
 
 /// What the system's own checkers say about the files, apart from what they said before.
@@ -120,21 +145,24 @@ fn assert_whole(count: usize) {
     assert!(groups("user-0000").contains(&"google-sudoers".to_owned()));
 }
 
-/// Creates 40 users with useradd, puts the machine back, lets the agent create them, and compares all that is left.
-fn compare_with_useradd(set_up: &str) {
+/// Creates users with useradd, puts the machine back, lets the agent create them, and compares all that is left.
+fn compare_with_useradd(count: usize, set_up: &str) {
     shell(set_up);
-    run(["groupadd", "google-sudoers"]);
     let before = checks();
     let extra = ["adm", "dip", "docker", "lxd", "plugdev", "video"];
     let present = extra
         .iter()
         .filter(|group| attempt(["getent", "group", group]).status.success());
     let groups: Vec<&str> = present.copied().chain(["google-sudoers"]).collect();
+    // The tools' lock file, which is left behind, has to be there first.
+    run(["groupadd", "first"]);
+    run(["groupdel", "first"]);
     shell(
         "mkdir /tmp/before; cp -a /etc/passwd /etc/shadow /etc/group /etc/gshadow /tmp/before
            cp -a /etc/subuid /etc/subgid /tmp/before || true",
     );
-    for name in names(40) {
+    run(["groupadd", "google-sudoers"]);
+    for name in names(count) {
         run([
             "useradd",
             "-m",
@@ -152,10 +180,16 @@ fn compare_with_useradd(set_up: &str) {
         "rm -rf /home/user-* /srv/homes/user-* /var/mail/user-* /etc/subuid /etc/subgid; cp -a /tmp/before/* /etc/",
     );
     let vm = Vm::new();
-    vm.set_keys(&entries(40));
+    vm.set_keys(&entries(count));
+    let locks = LockFiles::watch();
     let agent = vm.agent();
     let log = vm.settled(&agent);
     assert!(!log.contains("one by one"), "{log}");
+    assert_eq!(
+        locks.made(),
+        [""; 0],
+        "useradd and groupadd make such files"
+    );
     let created = everything();
     for (ours, theirs) in created.lines().zip(expected.lines()) {
         assert_eq!(ours, theirs, "\n{log}");
@@ -173,7 +207,31 @@ fn compare_with_useradd(set_up: &str) {
 #[test]
 fn users_created_at_once_are_what_useradd_makes() {
     in_sandbox("users_created_at_once_are_what_useradd_makes", || {
-        compare_with_useradd("true");
+        compare_with_useradd(40, "true");
+    });
+}
+
+#[test]
+fn one_user_and_the_group_of_administrators_are_what_the_tools_make() {
+    in_sandbox(
+        "one_user_and_the_group_of_administrators_are_what_the_tools_make",
+        || compare_with_useradd(1, "groupadd -g 59999 high; groupadd -g 1004 low"),
+    );
+}
+
+#[test]
+fn a_groupadd_of_an_administrator_makes_the_group() {
+    in_sandbox("a_groupadd_of_an_administrator_makes_the_group", || {
+        shell(
+            "printf '#!/bin/sh\n/usr/sbin/groupadd -g 4321 \"$@\"\n' > /usr/local/sbin/groupadd
+             chmod 755 /usr/local/sbin/groupadd",
+        );
+        let vm = Vm::new();
+        vm.set_keys(&entries(1));
+        let agent = vm.agent();
+        wait_for(&agent, 1);
+        let group = shell("getent group google-sudoers");
+        assert_eq!(group, "google-sudoers:x:4321:user-0000");
     });
 }
 
@@ -183,6 +241,7 @@ fn users_created_at_once_follow_the_settings_of_the_machine() {
         "users_created_at_once_follow_the_settings_of_the_machine",
         || {
             compare_with_useradd(
+            40,
             "sed -i 's/^PASS_MAX_DAYS.*/PASS_MAX_DAYS 90/; s/^PASS_MIN_DAYS.*/PASS_MIN_DAYS 1/; s/^UID_MIN.*/UID_MIN 5000/
                      s/^PASS_WARN_AGE.*/PASS_WARN_AGE -1/; s/^UMASK.*/UMASK 077/' /etc/login.defs
              echo 'HOME_MODE 0711' >> /etc/login.defs

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use log::debug;
 
 use super::create::Creations;
 use super::ledger::{self, Ledger, Record};
@@ -13,6 +15,7 @@ use super::sources::Sources;
 use super::wording::Step;
 use super::{commands, observe, sudoers};
 use crate::config::settings;
+use crate::system::accounts_database::{AccountsDatabase, CreateError};
 use crate::system::files::{self, Attributes};
 use crate::system::processes::{self, Invocation};
 
@@ -29,9 +32,9 @@ pub struct Outcome<'a> {
 #[must_use]
 pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, sources: &Sources) -> Outcome<'a> {
     let mut outcome = Outcome::default();
-    for change in &plan.machine {
-        match change_machine(*change, settings) {
-            Ok(()) => outcome.changes.push(Step::Machine(*change)),
+    for (change, result) in change_machine(plan, settings, sources) {
+        match result {
+            Ok(()) => outcome.changes.push(Step::Machine(change)),
             Err(error) => outcome.failures.push(("sudo rights".into(), error)),
         }
     }
@@ -47,7 +50,7 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, sources: &Source
         ledger = Arc::clone(&plan.ledger);
     }
     look_up_labels(plan, sources);
-    let mut creations = Creations::new(plan, settings, &postponed, &sources.names);
+    let mut creations = Creations::new(plan, settings, &postponed, sources);
     for user in &plan.users {
         if postponed.contains(&user.name) {
             continue;
@@ -152,16 +155,70 @@ fn look_up_labels(plan: &Plan, sources: &Sources) {
     sources.homes.look_up_labels(&users);
 }
 
-fn change_machine(change: MachineChange, settings: &settings::Accounts) -> anyhow::Result<()> {
-    match change {
-        MachineChange::CreateSudoersGroup => {
-            processes::run_successfully(&commands::create_sudoers_group(settings))?;
-            Ok(())
+/// Makes the changes that are nobody's, side by side: each of them is a program that others need not wait for.
+fn change_machine(
+    plan: &Plan,
+    settings: &settings::Accounts,
+    sources: &Sources,
+) -> Vec<(MachineChange, anyhow::Result<()>)> {
+    let Some((last, others)) = plan.machine.split_last() else {
+        return Vec::new();
+    };
+    let creates = plan.users.iter().any(is_creation) && commands::are_built_in(settings);
+    let make = |change| make_machine_change(change, settings, sources);
+    thread::scope(|scope| {
+        if creates {
+            // Who is created then does not wait for the answer. Without the thread they do.
+            let ask = || sources.useradd.ask_ahead();
+            let _ = thread::Builder::new().spawn_scoped(scope, ask);
         }
+        let begin = |change: MachineChange| {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || make(change));
+            (change, thread)
+        };
+        let begun: Vec<_> = others.iter().copied().map(begin).collect();
+        let last = (*last, make(*last));
+        let ended = begun.into_iter().map(|(change, thread)| {
+            let result = match thread {
+                Ok(thread) => thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("internal error"))),
+                Err(error) => Err(error).context("start a thread"),
+            };
+            (change, result)
+        });
+        ended.chain([last]).collect()
+    })
+}
+
+fn make_machine_change(
+    change: MachineChange,
+    settings: &settings::Accounts,
+    sources: &Sources,
+) -> anyhow::Result<()> {
+    match change {
+        MachineChange::CreateSudoersGroup => create_sudoers_group(settings, sources),
         MachineChange::WriteSudoersRule => {
             write_sudoers_rule(&sudoers::contents(&settings.sudoers_rule))
         }
     }
+}
+
+/// Creates the group of the managed users, by ourselves where users are created so as well.
+fn create_sudoers_group(settings: &settings::Accounts, sources: &Sources) -> anyhow::Result<()> {
+    if settings.groupadd_cmd == settings::Accounts::default().groupadd_cmd {
+        let Sources { names, useradd, .. } = sources;
+        let database = AccountsDatabase::open(names, useradd).map_err(CreateError::from);
+        let created = database.and_then(|database| database.create_group(sudoers::GROUP, names));
+        match created {
+            Err(CreateError::Unsuitable(reason)) => {
+                debug!(target: "google-accounts", "The group of administrators is left to groupadd: {reason}.");
+            }
+            result => return Ok(result?),
+        }
+    }
+    processes::run_successfully(&commands::create_sudoers_group(settings))?;
+    Ok(())
 }
 
 /// Writes the sudo rule, after visudo(8) has found nothing wrong with it: a bad file takes sudo from everybody.

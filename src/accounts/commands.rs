@@ -8,6 +8,15 @@ use super::sudoers;
 use crate::config::settings::Accounts;
 use crate::system::processes::Invocation;
 
+/// Whether users are created as we would, and by no command of an administrator's.
+#[must_use]
+pub fn are_built_in(settings: &Accounts) -> bool {
+    let default = Accounts::default();
+    settings.useradd_cmd == default.useradd_cmd
+        && settings.usermod_cmd == default.usermod_cmd
+        && settings.gpasswd_add_cmd == default.gpasswd_add_cmd
+}
+
 /// The commands that create a user, in order.
 #[must_use]
 pub fn create(settings: &Accounts, user: &str, creation: &Creation) -> Vec<Invocation> {

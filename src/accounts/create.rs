@@ -1,23 +1,23 @@
-//! Creating users: many at once where the machine allows it, else by one `useradd` each.
+//! Creating users: all at once where the machine allows it, else by one `useradd` each.
 //!
 //! docs/accounts.md says when which of the two is used, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use log::info;
+use log::{Level, log};
 
 use super::plan::{self, Creation, NameClash, Plan, UserChange, UserPlan};
+use super::sources::Sources;
 use super::{commands, sudoers};
 use crate::config::settings;
 use crate::system::accounts_database::{
     Account, AccountsDatabase, CreateError, NewUser, Unsuitable,
 };
-use crate::system::name_service::NameService;
 use crate::system::order::Gather;
 use crate::system::{processes, time};
 
-/// From how many new users on they are created at once: below, the time of all the useradd together is not worth another way.
+/// From how many new users on the log says why they are created one by one: it takes seconds then.
 const MANY: usize = 10;
 
 /// The shell of new users, as in the predecessors' command.
@@ -26,7 +26,7 @@ const SHELL: &str = "/bin/bash";
 /// The creations of one plan.
 pub(super) struct Creations<'a> {
     settings: &'a settings::Accounts,
-    names: &'a NameService,
+    sources: &'a Sources,
     /// Users whose creation an earlier run began and did not end.
     resumed: &'a BTreeSet<String>,
     /// Those that can be created at once, until that was tried.
@@ -44,13 +44,10 @@ impl<'a> Creations<'a> {
         plan: &'a Plan,
         settings: &'a settings::Accounts,
         postponed: &BTreeSet<String>,
-        names: &'a NameService,
+        sources: &'a Sources,
     ) -> Self {
         let resumed = &plan.ledger.creating;
-        let default = settings::Accounts::default();
-        let built_in = settings.useradd_cmd == default.useradd_cmd
-            && settings.usermod_cmd == default.usermod_cmd
-            && settings.gpasswd_add_cmd == default.gpasswd_add_cmd;
+        let built_in = commands::are_built_in(settings);
         let mut together = BTreeMap::new();
         let can_be = |user: &&UserPlan| built_in && !postponed.contains(&user.name);
         for user in plan.users.iter().filter(can_be) {
@@ -62,13 +59,9 @@ impl<'a> Creations<'a> {
                 }
             }
         }
-        // What was begun together goes on together, however few are left.
-        if together.len() < MANY && !together.keys().any(|name| resumed.contains(*name)) {
-            together.clear();
-        }
         Self {
             settings,
-            names,
+            sources,
             resumed,
             together,
             database: None,
@@ -92,7 +85,7 @@ impl<'a> Creations<'a> {
         };
         let users: Vec<NewUser> = together.iter().map(user).collect();
         let day = time::now().as_second().div_euclid(86_400);
-        let (resumed, names) = (self.resumed, self.names);
+        let (resumed, names) = (self.resumed, &self.sources.names);
         // Thousands of free ids are asked for, and looking may have taken all the time that a pass has.
         names.begin();
         let created = match self.database() {
@@ -110,7 +103,11 @@ impl<'a> Creations<'a> {
                 }
             }
             Err(CreateError::Unsuitable(reason)) => {
-                info!(target: "google-accounts", "{} users are created one by one: {reason}.", users.len());
+                let level = match users.len() {
+                    MANY.. => Level::Info,
+                    _ => Level::Debug,
+                };
+                log!(target: "google-accounts", level, "{} users are created one by one: {reason}.", users.len());
             }
             Err(error) => {
                 self.begun = matches!(error, CreateError::Failed { begun: true, .. });
@@ -180,9 +177,9 @@ impl<'a> Creations<'a> {
     }
 
     fn database(&mut self) -> &Result<AccountsDatabase, Unsuitable> {
-        let names = self.names;
+        let Sources { names, useradd, .. } = self.sources;
         self.database
-            .get_or_insert_with(|| AccountsDatabase::open(names))
+            .get_or_insert_with(|| AccountsDatabase::open(names, useradd))
     }
 }
 

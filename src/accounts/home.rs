@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use super::authorized_keys;
 use super::labels::Labels;
-use super::location::{self, KeysFiles, Location};
+use super::location::{self, KeysFiles, Listing, Location};
 use super::plan::{Account, KeysFile};
-use crate::system::credentials::{Credentials, GivenUp, Work};
+use super::visits::Visits;
+use crate::system::credentials::{Credentials, GivenUp};
 use crate::system::files::{self, Attributes, Directory, Stamp};
 use crate::system::root::Root;
 use crate::system::{selinux, time};
@@ -25,39 +26,23 @@ use crate::system::{selinux, time};
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
 /// How long what sshd said of a user counts, in seconds: the groups of a directory can change without any file.
 const ANSWER_COUNTS: i64 = 600;
-/// How long a home may take to answer before the others are seen to.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How long one that was too slow before, and has answered since, may take.
-const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The home directories of users, and what is remembered of slow ones between passes.
 #[derive(Debug, Default)]
 pub struct Homes {
+    configuration: Listing,
     keys_files: KeysFiles,
     /// What sshd said of users, where it depends on them. It is asked again when its answer may be another.
     asked: Mutex<BTreeMap<String, String>>,
     /// Whether it did not answer in this pass.
     sshd_is_late: AtomicBool,
-    /// When it was asked first, and what its answer comes from.
-    basis: Option<(i64, Vec<Stamp>)>,
+    /// When it was asked first, in seconds since 1970.
+    asked_since: i64,
+    /// What its answer comes from.
+    basis: Vec<Stamp>,
     /// The SELinux contexts of what this pass makes: one process for each would take longer than the rest.
     labels: Labels,
-    slow: Mutex<BTreeMap<u32, Slow>>,
-}
-
-/// A home that did not answer in time.
-#[derive(Debug)]
-struct Slow(Box<dyn Pending>);
-
-/// Work whose result nobody waits for any more.
-trait Pending: Send + std::fmt::Debug {
-    fn is_over(&self) -> bool;
-}
-
-impl<T: Send + std::fmt::Debug + 'static> Pending for Work<T> {
-    fn is_over(&self) -> bool {
-        self.is_over()
-    }
+    visits: Visits,
 }
 
 impl Homes {
@@ -69,19 +54,22 @@ impl Homes {
         let now = time::now().as_second();
         let root = Root::machine();
         let users = ["/etc/passwd", "/etc/group"].map(PathBuf::from);
-        let files = location::configuration_files(&root)
-            .into_iter()
-            .chain(users);
-        let stamps: Vec<Stamp> = files.map(|path| Stamp::of(&path, now)).collect();
-        let is_same = |(since, before): &(i64, Vec<Stamp>)| {
-            (0..ANSWER_COUNTS).contains(&(now - since)) && *before == stamps
-        };
-        if self.basis.as_ref().is_some_and(is_same) && stamps.iter().all(Stamp::is_settled) {
+        let configuration = self.configuration.refresh(&root, now).iter();
+        let files = configuration.chain(&users);
+        let stamps: Vec<Stamp> = files.map(|path| Stamp::of(path, now)).collect();
+        let since = self.asked_since;
+        let is_same = (0..ANSWER_COUNTS).contains(&(now - since)) && self.basis == stamps;
+        if is_same && stamps.iter().all(Stamp::is_settled) {
             return;
         }
         self.keys_files = KeysFiles::read(&root);
         self.asked = Mutex::default();
-        self.basis = Some((now, stamps));
+        (self.asked_since, self.basis) = (now, stamps);
+    }
+
+    /// The stamps of the files of users, of groups and of sshd's configuration, as this pass has found them.
+    pub(super) fn stamps(&self) -> &[Stamp] {
+        &self.basis
     }
 
     /// The patterns of `AuthorizedKeysFile` for a user.
@@ -113,7 +101,7 @@ impl Homes {
             found.push(match self.place(name, account) {
                 Err(reason) => Some(KeysFile::Refused(reason)),
                 // Who was slow before is seen to alone.
-                Ok(place) if self.was_slow(account.uid) => Some(self.read(&place, account)),
+                Ok(place) if self.visits.was_slow(account.uid) => Some(self.read(&place, account)),
                 Ok(place) => {
                     together.push((index, *account, place));
                     None
@@ -135,42 +123,25 @@ impl Homes {
             .collect()
     }
 
-    /// Reads files in one thread, up to the first home that does not answer, that one included.
+    /// Reads files one after the other, up to the first home that does not answer, that one included.
     fn read_in_turn(&self, users: &[(usize, &Account, Place)]) -> Vec<KeysFile> {
-        let task = |(_, account, place): &(usize, &Account, Place)| (owner(account), place.clone());
-        let work = match Work::start_in_turn(users.iter().map(task).collect(), |place: Place| {
-            place.read()
-        }) {
-            Ok(work) => work,
-            Err(error) => {
-                let refused = |(_, _, place): &(usize, &Account, Place)| {
-                    keys_file(place, Err(error.kind().into()))
-                };
-                return users.iter().map(refused).collect();
-            }
+        let task = |(_, account, place): &(usize, &Account, Place)| {
+            let place = place.clone();
+            (owner(account), move |_: &GivenUp| place.read())
         };
-        let mut answers = Vec::new();
-        for (_, account, place) in users {
-            let result = work.wait(PATIENCE);
-            let is_late = matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut);
-            answers.push(keys_file(place, result));
-            if is_late {
-                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-                slow.insert(account.uid, Slow(Box::new(work)));
-                break;
-            }
-        }
-        answers
-    }
-
-    fn was_slow(&self, uid: u32) -> bool {
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.contains_key(&uid)
+        let results = self.visits.act_in_turn(users.iter().map(task));
+        let places = users.iter().map(|(_, _, place)| place);
+        places
+            .zip(results)
+            .map(|(place, result)| keys_file(place, result))
+            .collect()
     }
 
     fn read(&self, place: &Place, account: &Account) -> KeysFile {
         let task = place.clone();
-        let result = self.act_as(account.uid, owner(account), move |_| task.read());
+        let result = self
+            .visits
+            .act_as(account.uid, owner(account), move |_| task.read());
         keys_file(place, result)
     }
 
@@ -196,23 +167,33 @@ impl Homes {
     pub fn write(&self, name: &str, account: &Account, keys: &[String]) -> io::Result<()> {
         let place = self.place(name, account).map_err(io::Error::other)?;
         let file = place.file();
+        let task = Arc::new(Task {
+            labels: self.labels.of(&place.ways()),
+            keys: keys.to_vec(),
+            place,
+        });
+        let write = || {
+            let task = Arc::clone(&task);
+            self.visits
+                .act_as(account.uid, owner(account), move |given_up| {
+                    task.write(given_up)
+                })
+        };
+        let mut result = write();
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            result = self.make_home(account).and_then(|()| write());
+        }
+        result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
+    }
+
+    /// Makes a home, if that is what is missing.
+    fn make_home(&self, account: &Account) -> io::Result<()> {
         let missing = account.clone();
         let label = self.labels.known(&account.home);
         let root = Credentials { uid: 0, gid: 0 };
-        self.act_as(account.uid, root, move |_| {
+        self.visits.act_as(account.uid, root, move |_| {
             make_missing_home(&missing, label.as_deref())
         })
-        .map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))?;
-        let labels = self.labels.of(&place.ways());
-        let keys = keys.to_vec();
-        let result = self.act_as(account.uid, owner(account), move |given_up| {
-            if keys.is_empty() {
-                place.insisting(|place| place.write(&keys, &labels, given_up))
-            } else {
-                place.write(&keys, &labels, given_up)
-            }
-        });
-        result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
     }
 
     /// Removes the file, whatever it is but a directory: a link goes, and not what it points to. Of a directory on the
@@ -223,9 +204,11 @@ impl Homes {
     pub fn remove(&self, name: &str, account: &Account) -> io::Result<()> {
         let place = self.place(name, account).map_err(io::Error::other)?;
         let file = place.file();
-        let result = self.act_as(account.uid, owner(account), move |given_up| {
-            place.insisting(|place| place.remove(given_up))
-        });
+        let result = self
+            .visits
+            .act_as(account.uid, owner(account), move |given_up| {
+                place.insisting(|place| place.remove(given_up))
+            });
         result.map_err(|error| io::Error::new(error.kind(), refusal(&file, &error)))
     }
 
@@ -238,29 +221,23 @@ impl Homes {
             Location::Refused(reason) => Err(reason),
         }
     }
+}
 
-    /// Acts on the home of the user with this id, for a limited time.
-    fn act_as<T: Send + std::fmt::Debug + 'static>(
-        &self,
-        uid: u32,
-        credentials: Credentials,
-        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        // A poisoned lock is whole: nothing in here can panic between two writes.
-        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        let patience = match slow.get(&uid) {
-            Some(Slow(pending)) if !pending.is_over() => return Err(io::ErrorKind::TimedOut.into()),
-            Some(_) => LONG_PATIENCE,
-            None => PATIENCE,
-        };
-        let work = Work::start(credentials, work)?;
-        let result = work.wait(patience);
-        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
-            slow.insert(uid, Slow(Box::new(work)));
+/// What is to be written, for the thread that writes it.
+struct Task {
+    place: Place,
+    keys: Vec<String>,
+    labels: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Task {
+    fn write(&self, given_up: &GivenUp) -> io::Result<()> {
+        let write = |place: &Place| place.write(&self.keys, &self.labels, given_up);
+        if self.keys.is_empty() {
+            self.place.insisting(write)
         } else {
-            slow.remove(&uid);
+            write(&self.place)
         }
-        result
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::system::files;
+use crate::system::files::{self, Stamp};
 use crate::system::processes::{self, Invocation, ProcessError};
 use crate::system::root::Root;
 
@@ -99,9 +99,29 @@ fn ask_sshd(arguments: &[&str]) -> Result<Option<String>, ProcessError> {
     Ok(found.map(|(_, value)| value.to_owned()))
 }
 
+/// Which files sshd's configuration has, listed anew when one has come or gone.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    directory: Option<Stamp>,
+    files: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// The files as they are at `now`, in seconds since 1970.
+    pub(super) fn refresh(&mut self, root: &Root, now: i64) -> &[PathBuf] {
+        let directory = Some(Stamp::of(&root.path(INCLUDED), now));
+        let is_settled = directory.as_ref().is_some_and(Stamp::is_settled);
+        if !is_settled || self.directory != directory {
+            self.files = configuration_files(root);
+            self.directory = directory;
+        }
+        &self.files
+    }
+}
+
 /// The files of sshd's configuration, in the order in which they count: what is included comes first in every
 /// distribution, and the first value wins.
-pub(super) fn configuration_files(root: &Root) -> Vec<PathBuf> {
+fn configuration_files(root: &Root) -> Vec<PathBuf> {
     let names = files::Directory::open(&root.path(INCLUDED))
         .and_then(|directory| directory.names())
         .unwrap_or_default();

@@ -22,16 +22,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::apply::Outcome;
+use super::home::Homes;
 use super::keys::DesiredKeys;
 use super::observe::{observe, observe_again};
 use super::plan::{Observed, Plan};
 use super::reading::Changed;
 use super::sources::Sources;
-use super::{ledger, location, sudoers};
+use super::{ledger, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
 use crate::system::order::Gather;
-use crate::system::root::Root;
 
 /// How long a full look counts, in seconds: somewhat more than the watch of metadata takes to come round when nothing
 /// changes, which makes a full look.
@@ -93,7 +93,7 @@ impl Memory {
     ) -> io::Result<(Observed, Vec<String>)> {
         let now = now.as_second();
         // Before anything is read: a change after this moment shows the next time.
-        let stamps = stamps(now);
+        let stamps = stamps(&sources.homes, now);
         let usable = self.established.take().filter(|established| {
             established.version != version
                 && (0..FULL_LOOK_COUNTS).contains(&(now - established.looked))
@@ -187,20 +187,18 @@ fn to_look_at(
 }
 
 /// The stamps of everything that a full look reads, but of homes.
-fn stamps(now: i64) -> Vec<Stamp> {
+fn stamps(homes: &Homes, now: i64) -> Vec<Stamp> {
     let sudoers = Path::new(sudoers::DIRECTORY);
     let ledger = Path::new(ledger::DIRECTORY);
-    let mut paths = vec![
-        PathBuf::from("/etc/passwd"),
-        PathBuf::from("/etc/group"),
+    let paths = [
         PathBuf::from("/etc/nsswitch.conf"),
         sudoers.to_path_buf(),
         sudoers.join(sudoers::FILE),
         ledger.join(ledger::NAMES_FILE),
         ledger.join(ledger::RECORDS_FILE),
     ];
-    paths.extend(location::configuration_files(&Root::machine()));
-    paths.iter().map(|path| Stamp::of(path, now)).collect()
+    let own = paths.iter().map(|path| Stamp::of(path, now));
+    own.chain(homes.stamps().iter().cloned()).collect()
 }
 
 #[cfg(test)]

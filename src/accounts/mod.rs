@@ -21,4 +21,5 @@ pub mod plan;
 pub mod reading;
 pub mod sources;
 pub mod sudoers;
+mod visits;
 pub mod wording;

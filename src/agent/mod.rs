@@ -142,6 +142,8 @@ struct Agent {
     starts: Option<Starts>,
     hooks: Hooks,
     watch: Watch,
+    /// The latest document, as long as hooks have not been told what is new in it.
+    untold: Option<Arc<Document>>,
     rest: Rest,
 }
 
@@ -181,6 +183,7 @@ impl Agent {
             starts: None,
             hooks,
             watch: Watch::default(),
+            untold: None,
             rest: Rest::default(),
         })
     }
@@ -258,9 +261,7 @@ impl Agent {
     }
 
     fn take_document(&mut self, document: Arc<Document>, etag: Arc<str>) {
-        for notice in self.watch.look(&document) {
-            self.hooks.notify(notice);
-        }
+        self.tell_hooks();
         let (instance, project) = (&document.instance.attributes, &document.project.attributes);
         let metadata_config =
             config::metadata_config(instance.present(), project.present()).map(String::from);
@@ -270,6 +271,7 @@ impl Agent {
             Some((from, settings)) if is_half || *from == metadata_config => Arc::clone(settings),
             _ => self.load_settings(metadata_config),
         };
+        self.untold = Some(Arc::clone(&document));
         self.latest = Some(Input {
             document,
             etag,
@@ -284,7 +286,18 @@ impl Agent {
             }
             self.give(Manager::Accounts);
         } else {
+            self.tell_hooks();
             self.give_where(|_| true);
+        }
+    }
+
+    /// Compares the latest document with the one before for hooks, if that was not done yet. Nobody waits for hooks with a
+    /// key in hand: the accounts come first.
+    fn tell_hooks(&mut self) {
+        if let Some(document) = self.untold.take() {
+            for notice in self.watch.look(&document) {
+                self.hooks.notify(notice);
+            }
         }
     }
 
@@ -319,6 +332,7 @@ impl Agent {
             }
         }
         self.log_overdue();
+        self.tell_hooks();
         self.give_where(|managed| managed.is_due(now));
     }
 
@@ -364,6 +378,7 @@ impl Agent {
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
         if manager == Manager::Accounts {
+            self.tell_hooks();
             self.give_where(Managed::is_held);
         }
         self.log_overdue();

@@ -92,17 +92,17 @@ impl<'a> Place<'a> {
 
 /// A field by its name, else by its name without regard to case and dashes.
 fn find<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let plain = |name: &str| -> String {
-        name.chars()
-            .filter(|character| !matches!(character, '-' | '_'))
-            .map(|character| character.to_ascii_lowercase())
-            .collect()
-    };
     object.get(name).or_else(|| {
-        let wanted = plain(name);
-        let found = object.iter().find(|(key, _)| plain(key) == wanted);
+        let found = object.iter().find(|(key, _)| plain(key).eq(plain(name)));
         found.map(|(_, value)| value)
     })
+}
+
+/// A name without regard to case and dashes.
+fn plain(name: &str) -> impl Iterator<Item = u8> + '_ {
+    name.bytes()
+        .filter(|byte| !matches!(byte, b'-' | b'_'))
+        .map(|byte| byte.to_ascii_lowercase())
 }
 
 /// Text of a scalar.

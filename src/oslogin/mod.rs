@@ -65,6 +65,10 @@ pub struct OsLogin {
 impl OsLogin {
     /// Brings OS Login in line with metadata.
     pub fn reconcile(&mut self, request: &Request<'_>) -> Pass {
+        if self.native.is_absent(request) {
+            self.active = Some(false);
+            return Pass::default();
+        }
         let mut pass = if has_control(request) {
             self.control.reconcile(request.document)
         } else {

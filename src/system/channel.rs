@@ -77,6 +77,8 @@ impl<T> Sender<T> {
             return Err(SendError(message));
         }
         state.waiting.push_back(message);
+        // Whoever is woken finds the lock free.
+        drop(state);
         self.0.changed.notify_one();
         Ok(())
     }
@@ -105,6 +107,12 @@ impl<T> Receiver<T> {
         let waited = self.0.changed.wait_while(self.0.lock(), State::is_quiet);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting.pop_front().ok_or(RecvError)
+    }
+
+    /// The next message, if it has come.
+    #[must_use]
+    pub fn waiting(&self) -> Option<T> {
+        self.0.lock().waiting.pop_front()
     }
 
     /// Waits for the next message, but no longer than this.

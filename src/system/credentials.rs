@@ -1,20 +1,20 @@
 //! Acting with a user's credentials, so that a write in a home directory can reach nothing that its owner could not.
 //!
-//! Linux keeps credentials per thread. The work runs in a thread of its own whose effective ids are the user's; the real
-//! and saved ids stay root's, so that the user cannot signal the program meanwhile (kill(2) looks at those), and the
-//! thread ends with its credentials.
+//! Linux keeps credentials per thread. The work runs in a thread of its own whose effective ids are the user's meanwhile;
+//! the real and saved ids stay root's, so that the user cannot signal the program (kill(2) looks at those), and so that the
+//! thread can act for the next user when it is done. To make a thread takes as long as most of what is done in a home.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Gid, Uid};
 use rustix::thread;
 
-use super::channel::{self, Receiver, RecvTimeoutError};
+use super::channel::{self, Receiver, RecvTimeoutError, Sender};
 use super::threads;
 
 /// Whether this process acts as root.
@@ -32,17 +32,30 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// Work in a user's name that goes on in its own thread, perhaps for longer than anybody waits for it: a home directory on
-/// a file server that does not answer cannot be interrupted.
+/// A thread that acts in one user's name after the other, for as long as it is kept and nobody has given it up: a home
+/// directory on a file server that does not answer cannot be interrupted.
 #[derive(Debug)]
-pub struct Work<T> {
-    result: Receiver<io::Result<T>>,
-    given_up: Arc<AtomicBool>,
+pub struct Actor {
+    errands: Sender<Errand>,
+    given_up: GivenUp,
     thread: JoinHandle<()>,
 }
 
+/// Work with all that it needs; an error when the thread could not take its own ids back.
+type Errand = Box<dyn FnOnce(&GivenUp) -> io::Result<()> + Send>;
+
+/// How long a result is waited for without falling asleep: most come within that, and being woken takes about as long.
+const AWAKE: Duration = Duration::from_micros(150);
+
+/// Work that was handed to an [`Actor`].
+#[derive(Debug)]
+pub struct Work<T> {
+    result: Receiver<io::Result<T>>,
+    given_up: GivenUp,
+}
+
 /// Tells work that nobody waits for it any more, so that it does nothing that would come too late.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GivenUp(Arc<AtomicBool>);
 
 impl GivenUp {
@@ -59,85 +72,102 @@ impl GivenUp {
     }
 }
 
-impl<T: Send + 'static> Work<T> {
-    /// Starts `work` with the credentials. A panic in it becomes an error.
+impl Actor {
+    /// Starts the thread.
     ///
     /// # Errors
     /// The thread cannot be made.
-    pub fn start(
-        credentials: Credentials,
-        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<Self> {
-        let given_up = Arc::new(AtomicBool::new(false));
-        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), channel::channel());
-        let thread = threads::start("user", move || {
-            let result = take(credentials).and_then(|()| work(&token));
-            // Nobody may be waiting any more.
-            let _ = sender.send(result);
-        })?;
-        Ok(Self {
-            result,
-            given_up,
-            thread,
-        })
-    }
-
-    /// Starts `work` on one task after the other, in one thread and each with the credentials beside it: a thread for each
-    /// would cost more than most of the work. [`Self::wait`] gives the results in their order. A panic costs its task; when
-    /// one is given up, those after it are not begun.
-    ///
-    /// # Errors
-    /// The thread cannot be made.
-    pub fn start_in_turn<A: Send + 'static>(
-        tasks: Vec<(Credentials, A)>,
-        work: impl Fn(A) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<Self> {
-        let given_up = Arc::new(AtomicBool::new(false));
-        let (token, (sender, result)) = (GivenUp(Arc::clone(&given_up)), channel::channel());
-        let act = move |credentials: Credentials, task: A| {
-            take(credentials)?;
-            catch_unwind(AssertUnwindSafe(|| work(task)))
-                .unwrap_or_else(|_| Err(io::Error::other("the work ended in a panic")))
-        };
+    pub fn start() -> io::Result<Self> {
+        let (errands, received) = channel::channel::<Errand>();
+        let given_up = GivenUp::default();
+        let token = given_up.clone();
         let act_in_turn = move || {
-            for (credentials, task) in tasks {
-                let result = act(credentials, task);
+            for errand in received.iter() {
                 // Whoever cannot go back must not go on, and who is not waited for need not.
-                let goes_on = give_back().and_then(|()| token.check());
-                if sender.send(result).is_err() || goes_on.is_err() {
+                if token.check().is_err() || errand(&token).is_err() {
                     return;
                 }
             }
         };
         let thread = threads::start("users", act_in_turn)?;
         Ok(Self {
-            result,
+            errands,
             given_up,
             thread,
         })
     }
 
-    /// Waits for the result, but no longer than this. After that nothing more is waited for, and the work is told.
+    /// Has it do `work` with the credentials, after what it was given before. A panic costs that work alone.
+    pub fn begin<T: Send + 'static>(
+        &self,
+        credentials: Credentials,
+        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    ) -> Work<T> {
+        let (sender, result) = channel::channel();
+        let errand = move |token: &GivenUp| {
+            let result = take(credentials).and_then(|()| {
+                catch_unwind(AssertUnwindSafe(|| work(token)))
+                    .unwrap_or_else(|_| Err(io::Error::other("the work ended in a panic")))
+            });
+            let is_back = give_back();
+            // Nobody may be waiting any more.
+            let _ = sender.send(result);
+            is_back
+        };
+        // A thread that has just ended drops the work, which is told by its result.
+        let _ = self.errands.send(Box::new(errand));
+        Work {
+            result,
+            given_up: self.given_up.clone(),
+        }
+    }
+
+    /// Whether it can be given more: its thread is there, and is waited for.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.given_up.check().is_ok() && !self.thread.is_finished()
+    }
+
+    /// Lets it go: the handle tells when its thread has ended.
+    #[must_use]
+    pub fn let_go(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+impl<T> Work<T> {
+    /// The result, if it comes at once.
+    fn soon(&self) -> Option<io::Result<T>> {
+        let until = Instant::now() + AWAKE;
+        loop {
+            let result = self.result.waiting();
+            if result.is_some() || Instant::now() >= until {
+                return result;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits for the result, but no longer than this. After that nothing more is waited for, and the thread is told: it ends
+    /// with what it is at, and begins nothing else.
     ///
     /// # Errors
     /// `TimedOut`, or those of the work.
     pub fn wait(&self, at_most: Duration) -> io::Result<T> {
-        match self.result.recv_timeout(at_most) {
+        let result = match self.soon() {
+            Some(result) => Ok(result),
+            None => self.result.recv_timeout(at_most),
+        };
+        match result {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => {
-                Err(io::Error::other("the work ended in a panic"))
+                Err(io::Error::other("nobody can act in the user's name"))
             }
             Err(RecvTimeoutError::Timeout) => {
-                self.given_up.store(true, Ordering::Release);
+                self.given_up.0.store(true, Ordering::Release);
                 Err(io::ErrorKind::TimedOut.into())
             }
         }
-    }
-
-    /// Whether it is over, waited for or not.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.thread.is_finished()
     }
 }
 
@@ -180,50 +210,66 @@ mod tests {
         }
     }
 
+    fn wait<T: Send + 'static>(
+        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let actor = Actor::start().unwrap();
+        actor.begin(own(), work).wait(Duration::from_secs(10))
+    }
+
     #[test]
     fn work_that_nobody_waits_for_is_told() {
         let (release, gate) = channel::channel::<()>();
         let (told, heard) = channel::channel();
-        let work = Work::start(own(), move |given_up| {
+        let actor = Actor::start().unwrap();
+        let work = actor.begin(own(), move |given_up| {
             gate.recv().map_err(io::Error::other)?;
             told.send(given_up.check().is_err())
                 .map_err(io::Error::other)
-        })
-        .unwrap();
+        });
+        assert!(actor.is_usable());
         assert_eq!(
             work.wait(Duration::from_millis(10)).unwrap_err().kind(),
             io::ErrorKind::TimedOut
         );
-        assert!(!work.is_over());
+        assert!(!actor.is_usable());
+        let thread = actor.let_go();
+        assert!(!thread.is_finished());
         release.send(()).unwrap();
         assert!(heard.recv_timeout(Duration::from_secs(10)).unwrap());
+        thread.join().unwrap();
     }
 
     #[test]
-    fn tasks_in_turn_come_back_in_order_and_a_panic_costs_one() {
+    fn what_is_handed_over_comes_back_in_order_and_a_panic_costs_one() {
         let patience = Duration::from_secs(10);
-        let tasks = (0..5).map(|number| (own(), number)).collect();
-        let work = Work::start_in_turn(tasks, |number| {
-            assert_ne!(number, 2, "on purpose");
-            Ok(number)
-        })
-        .unwrap();
-        for number in 0..5 {
-            let result = work.wait(patience);
-            assert_eq!(result.ok(), (number != 2).then_some(number));
+        let actor = Actor::start().unwrap();
+        let begin = |number| {
+            actor.begin(own(), move |_| {
+                assert_ne!(number, 2, "on purpose");
+                Ok((number, std::thread::current().id()))
+            })
+        };
+        let works: Vec<Work<_>> = (0..5).map(begin).collect();
+        let results: Vec<_> = works.iter().map(|work| work.wait(patience).ok()).collect();
+        let thread = results[0].unwrap().1;
+        for (number, result) in results.into_iter().enumerate() {
+            assert_eq!(result, (number != 2).then_some((number, thread)));
         }
+        assert!(actor.is_usable());
     }
 
     #[test]
-    fn nothing_is_begun_after_a_task_that_was_given_up() {
+    fn nothing_is_begun_after_work_that_was_given_up() {
         let (release, gate) = channel::channel::<()>();
         let (begun, seen) = channel::channel();
-        let tasks = vec![(own(), 0), (own(), 1)];
-        let work = Work::start_in_turn(tasks, move |number| {
-            begun.send(number).map_err(io::Error::other)?;
+        let actor = Actor::start().unwrap();
+        let first = begun.clone();
+        let work = actor.begin(own(), move |_| {
+            first.send(0).map_err(io::Error::other)?;
             gate.recv().map_err(io::Error::other)
-        })
-        .unwrap();
+        });
+        let other = actor.begin(own(), move |_| begun.send(1).map_err(io::Error::other));
         let waited = work.wait(Duration::from_millis(10));
         assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
         release.send(()).unwrap();
@@ -232,25 +278,40 @@ mod tests {
             [0],
             "the sender went with the thread"
         );
+        assert!(other.wait(Duration::from_secs(10)).is_err());
     }
 
     #[test]
     fn a_result_and_a_panic_come_back() {
-        let patience = Duration::from_secs(10);
-        assert_eq!(
-            Work::start(own(), |_| Ok(7))
-                .unwrap()
-                .wait(patience)
-                .unwrap(),
-            7
-        );
-        let panics = Work::<()>::start(own(), |_| panic!("on purpose")).unwrap();
-        assert!(
-            panics
-                .wait(patience)
-                .unwrap_err()
-                .to_string()
-                .contains("panic")
-        );
+        assert_eq!(wait(|_| Ok(7)).unwrap(), 7);
+        let panicked = wait(|_| -> io::Result<()> { panic!("on purpose") });
+        assert!(panicked.unwrap_err().to_string().contains("panic"));
+    }
+
+    #[test]
+    fn each_has_its_own_ids_and_the_thread_has_root_again_between() {
+        if !is_root() {
+            // Without privilege there is one user to be.
+            let own = own();
+            let actor = Actor::start().unwrap();
+            let work = actor.begin(own, |_| Ok(rustix::process::geteuid().as_raw()));
+            assert_eq!(work.wait(Duration::from_secs(10)).unwrap(), own.uid);
+            return;
+        }
+        let actor = Actor::start().unwrap();
+        let ids = |uid| {
+            let credentials = Credentials { uid, gid: uid };
+            let found = actor.begin(credentials, |_| {
+                let groups = rustix::process::getgroups()?;
+                let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+                Ok((uid.as_raw(), gid.as_raw(), groups.len()))
+            });
+            found.wait(Duration::from_secs(10)).unwrap()
+        };
+        for uid in [65_534, 12_345, 65_534] {
+            assert_eq!(ids(uid), (uid, uid, 0));
+        }
+        let (uid, gid, _) = ids(0);
+        assert_eq!((uid, gid), (0, 0));
     }
 }

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use self::plan::{Features, Observed, Plan};
 use super::{Pass, Request};
+use crate::config::settings;
 use crate::metadata::backoff::Backoff;
+use crate::system::files::Stamp;
 use crate::system::processes::{self, Invocation};
-use crate::system::{files, services};
+use crate::system::{files, services, time};
 
 /// The unit of the package that fills the cache of users.
 const CACHE_UNIT: &str = "google-oslogin-cache.service";
@@ -35,11 +37,47 @@ pub(super) struct Native {
     failures: u32,
     not_before: Option<Instant>,
     problem: String,
+    /// What the last look came from, if it found OS Login neither wanted nor there.
+    absent: Option<Basis>,
+}
+
+/// What decides where OS Login is not wanted: with the same, another look would find the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Basis {
+    settings: settings::OsLogin,
+    stamps: Vec<Stamp>,
+}
+
+impl Basis {
+    /// What decides now; nothing where OS Login is wanted, or that is not known, or a file has changed a moment ago.
+    fn of(request: &Request<'_>) -> Option<Self> {
+        let document = request.document;
+        if super::is_wanted(document) || super::is_half(document) {
+            return None;
+        }
+        let stamps = observe::stamps(time::now().as_second());
+        stamps.iter().all(Stamp::is_settled).then(|| Self {
+            settings: request.settings.clone(),
+            stamps,
+        })
+    }
 }
 
 impl Native {
+    /// Whether OS Login is not wanted, and the last look found nothing of it in files that are the same now: then there is
+    /// nothing to do, with whatever driver.
+    pub(super) fn is_absent(&mut self, request: &Request<'_>) -> bool {
+        self.absent = self
+            .absent
+            .take()
+            .filter(|absent| Basis::of(request).as_ref() == Some(absent));
+        self.absent.is_some()
+    }
+
     /// Brings the files in line with metadata.
     pub(super) fn reconcile(&mut self, request: &Request<'_>) -> Pass {
+        // Before anything is read: a change after this moment shows the next time.
+        let basis = Basis::of(request);
         let (observed, plan) = match look(request) {
             Ok(found) => found,
             Err(pass) => return pass,
@@ -52,6 +90,7 @@ impl Native {
         if plan.is_empty() {
             (self.failures, self.not_before) = (0, None);
             self.fill_cache(plan.active);
+            self.absent = basis.filter(|_| pass == Pass::default());
             return pass;
         }
         if let Some(left) = self

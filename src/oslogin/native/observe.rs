@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::plan::{File, Observed, Package};
-use crate::system::files::{self, Attributes, Directory, PrivateDirectory};
+use crate::system::files::{self, Attributes, Directory, PrivateDirectory, Stamp};
 use crate::system::processes::{self, Invocation};
 
 /// The largest file that is read, in bytes.
@@ -21,6 +21,8 @@ const LIBRARIES: [&str; 6] = [
 ];
 /// The directories into which the package writes: who may use sudo, and who has logged in.
 pub(super) const DIRECTORIES: [&str; 2] = ["/var/google-sudoers.d", "/var/google-users.d"];
+/// From where sudo reads rules.
+const SUDOERS_DIRECTORY: &str = "/etc/sudoers.d";
 /// Present from the first changed file until every service knows.
 pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
 
@@ -47,11 +49,26 @@ pub(super) fn observe(wanted: bool) -> io::Result<Observed> {
         package: wanted.then(package).unwrap_or_default(),
         files: found,
         vendor,
-        has_sudoers_directory: is_directory("/etc/sudoers.d"),
+        has_sudoers_directory: is_directory(SUDOERS_DIRECTORY),
         has_directories: DIRECTORIES.into_iter().all(is_directory),
         knows_include,
         reload_pending: Path::new(PENDING).exists(),
     })
+}
+
+/// The stamps of everything that [`observe`] looks at where OS Login is not wanted, at `now` in seconds since 1970.
+pub(super) fn stamps(now: i64) -> Vec<Stamp> {
+    let mut stamps = Vec::new();
+    for file in File::ALL {
+        let stamp = Stamp::of(Path::new(file.path()), now);
+        // The distribution's own counts only where there is no other.
+        let vendor = file.vendor_path().filter(|_| stamp.is_absent());
+        stamps.push(stamp);
+        stamps.extend(vendor.map(|path| Stamp::of(Path::new(path), now)));
+    }
+    let others = [SUDOERS_DIRECTORY, PENDING];
+    stamps.extend(others.map(|path| Stamp::of(Path::new(path), now)));
+    stamps
 }
 
 /// A file; nothing where there is none. The trusted authorities of a predecessor are a named pipe, which counts as none.

@@ -126,6 +126,48 @@ pub(super) fn additions<'a>(
     })
 }
 
+/// The new bytes of the files that a group without members changes; of none, if there is one of the name.
+///
+/// # Errors
+/// Something in the files is not understood, the ids run out, or the name service could not be asked.
+pub(super) fn new_group(
+    tables: &Tables<'_>,
+    defaults: &Defaults,
+    name: &str,
+    mut ask: impl FnMut(Question<'_>) -> io::Result<bool>,
+) -> Result<Vec<(Table, Vec<u8>)>, Unsuitable> {
+    let group = tables.lines(Table::Group)?;
+    let unasked = |error: io::Error| Unsuitable::new(error.to_string());
+    if group.by_name()?.contains_key(name.as_bytes())
+        || ask(Question::Group(name)).map_err(unasked)?
+    {
+        return Ok(Vec::new());
+    }
+    let gids = group.numbers(2)?;
+    let mut free = candidates(&gids, &defaults.gids).filter(|gid| !gids.contains(gid));
+    let gid = loop {
+        let gid = free.next();
+        let gid = gid.ok_or_else(|| Unsuitable::new("there are no free group ids"))?;
+        if !ask(Question::Gid(gid)).map_err(unasked)? {
+            break gid;
+        }
+    };
+    let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
+    let mut files = Vec::new();
+    if let Some(lines) = tables.lines.get(&Table::Gshadow) {
+        let line = format!("{name}:!::").into_bytes();
+        let is_stale = lines.by_name()?.contains_key(name.as_bytes());
+        let (old, new) = match is_stale {
+            true => (BTreeMap::from([(name.as_bytes(), line)]), Vec::new()),
+            false => (BTreeMap::new(), vec![line]),
+        };
+        files.push((Table::Gshadow, lines.format(&old, &no_members, &new)));
+    }
+    let line = format!("{name}:x:{gid}:").into_bytes();
+    files.push((Table::Group, group.format(&no_lines, &no_members, &[line])));
+    Ok(files)
+}
+
 impl<'a> Tables<'a> {
     fn lines(&self, table: Table) -> Result<&Lines<'a>, Unsuitable> {
         self.lines

@@ -17,6 +17,7 @@ mod home;
 mod lock;
 mod suitability;
 mod tables;
+mod useradd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,11 +27,12 @@ use std::time::Duration;
 use rustix::fs::Stat;
 use thiserror::Error;
 
-use self::additions::{Additions, Question, Tables, additions};
+use self::additions::{Additions, Question, Tables, additions, new_group};
 use self::defaults::Defaults;
 use self::home::Skeleton;
 use self::lock::PasswordLock;
 use self::tables::{Lines, Table};
+pub use self::useradd::UseraddSettings;
 use super::files::{Attributes, Directory};
 use super::locks::LockError;
 use super::name_service::NameService;
@@ -131,9 +133,9 @@ impl AccountsDatabase {
     ///
     /// # Errors
     /// The machine is left to useradd.
-    pub fn open(names: &NameService) -> Result<Self, Unsuitable> {
+    pub fn open(names: &NameService, settings: &UseraddSettings) -> Result<Self, Unsuitable> {
         suitability::check_machine()?;
-        let defaults = suitability::defaults()?;
+        let defaults = suitability::defaults(settings)?;
         let homes = suitability::homes(&defaults.homes)?;
         let mail_group = names.group("mail").ok().flatten().map(|group| group.gid);
         Ok(Self {
@@ -142,6 +144,32 @@ impl AccountsDatabase {
             homes,
             mail_group,
         })
+    }
+
+    /// Creates a group without members, as `groupadd` does; one of the name that is there stays.
+    ///
+    /// # Errors
+    /// See [`CreateError`].
+    pub fn create_group(&self, name: &str, names: &NameService) -> Result<(), CreateError> {
+        if !suitability::is_plain_name(name) {
+            return Err(Unsuitable::new(format!("{name} is no plain name")).into());
+        }
+        suitability::system_program("groupadd")?;
+        let failed = |source| CreateError::Failed {
+            path: ETC.into(),
+            begun: false,
+            source,
+        };
+        let etc = Directory::open(Path::new(ETC)).map_err(failed)?;
+        let lock = PasswordLock::take(&etc, PATIENCE)?;
+        let present = read_present(&etc)?;
+        let files = new_group(&tables(&present)?, &self.defaults, name, asking(names))?;
+        write(&etc, &present, &files)?;
+        drop(lock);
+        if !files.is_empty() {
+            invalidate_caches();
+        }
+        Ok(())
     }
 
     /// Creates users with a password that nothing matches, all or none of those that are not left out.
@@ -224,26 +252,27 @@ impl AccountsDatabase {
         day: i64,
         names: &NameService,
     ) -> Result<Additions, Unsuitable> {
-        let mut tables = Tables {
-            lines: BTreeMap::new(),
-        };
-        for file in present {
-            tables
-                .lines
-                .insert(file.table, Lines::parse(file.table, &file.bytes)?);
-        }
-        additions(
-            &tables,
-            &self.defaults,
-            users,
-            resumed,
-            day,
-            |question| match question {
-                Question::Uid(uid) => names.is_used(uid),
-                Question::Gid(gid) => names.is_group_used(gid),
-                Question::Group(name) => Ok(names.group(name)?.is_some()),
-            },
-        )
+        let tables = tables(present)?;
+        additions(&tables, &self.defaults, users, resumed, day, asking(names))
+    }
+}
+
+fn tables(present: &[Present]) -> Result<Tables<'_>, Unsuitable> {
+    let lines = present.iter().map(|file| {
+        let lines = Lines::parse(file.table, &file.bytes)?;
+        Ok((file.table, lines))
+    });
+    Ok(Tables {
+        lines: lines.collect::<Result<_, Unsuitable>>()?,
+    })
+}
+
+/// Puts questions to the name service.
+fn asking(names: &NameService) -> impl FnMut(Question<'_>) -> io::Result<bool> + '_ {
+    |question| match question {
+        Question::Uid(uid) => names.is_used(uid),
+        Question::Gid(gid) => names.is_group_used(gid),
+        Question::Group(name) => Ok(names.group(name)?.is_some()),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Whether this machine is one on which useradd can be imitated. Everything here errs on the side of useradd.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::defaults::Defaults;
+use super::useradd::UseraddSettings;
 use super::{Account, SIZE_LIMIT, Unsuitable};
 use crate::system::files::{self, Directory};
-use crate::system::processes::{self, Invocation};
+use crate::system::processes;
 
 /// Files and directories whose presence changes what useradd does, and how.
 const SIGNS: [(&str, &str); 7] = [
@@ -72,23 +73,25 @@ fn sources<'a>(switch: &'a str, database: &str) -> impl Iterator<Item = &'a str>
         .filter(|word| !word.contains(['[', ']', '=']))
 }
 
-/// The settings for new users, from the real useradd.
-pub(super) fn defaults() -> Result<Defaults, Unsuitable> {
-    let useradd =
-        processes::find("useradd").ok_or_else(|| Unsuitable::new("useradd is not installed"))?;
-    let is_the_systems = ["/usr/sbin/useradd", "/usr/bin/useradd", "/sbin/useradd"]
+/// The system's own program of this name, and no other one that somebody put before it.
+pub(super) fn system_program(name: &str) -> Result<PathBuf, Unsuitable> {
+    let found =
+        processes::find(name).ok_or_else(|| Unsuitable::new(format!("{name} is not installed")))?;
+    let is_the_systems = ["/usr/sbin", "/usr/bin", "/sbin"]
         .iter()
-        .any(|path| useradd == Path::new(path));
-    if !is_the_systems || !is_binary(&useradd).unwrap_or_default() {
-        let told = format!("{} is not the system's useradd", useradd.display());
-        return Err(Unsuitable::new(told));
+        .any(|directory| found == Path::new(directory).join(name));
+    if is_the_systems && is_binary(&found).unwrap_or_default() {
+        Ok(found)
+    } else {
+        let told = format!("{} is not the system's {name}", found.display());
+        Err(Unsuitable::new(told))
     }
-    let answer = processes::run_successfully(&Invocation::new(useradd, ["-D"]));
-    let answer = answer.map_err(|error| Unsuitable::new(error.to_string()))?;
-    Defaults::parse(
-        &read_text("/etc/login.defs")?,
-        &String::from_utf8_lossy(&answer.stdout),
-    )
+}
+
+/// The settings for new users, from the real useradd.
+pub(super) fn defaults(settings: &UseraddSettings) -> Result<Defaults, Unsuitable> {
+    let answer = settings.answer(&system_program("useradd")?)?;
+    Defaults::parse(&read_text("/etc/login.defs")?, &answer)
 }
 
 /// Whether a program is a binary and no script that somebody put before it.

@@ -9,6 +9,7 @@ mod attributes;
 mod growing;
 mod journal;
 mod private;
+mod reading;
 mod roots_own;
 pub mod setting;
 mod space;
@@ -16,7 +17,7 @@ mod stamp;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ use crate::system::order::InOrder;
 pub use attributes::{Attributes, FileMode, add_to_mode};
 pub use growing::GrowingFile;
 pub use private::PrivateDirectory;
+use reading::read_regular;
+pub use reading::{read, read_pieces, read_stream};
 pub use space::{Space, behind_links, is_mount_point, link_target, owner_and_mode, space};
 pub use stamp::Stamp;
 
@@ -341,53 +344,6 @@ impl AsFd for Directory {
     }
 }
 
-/// Reads a regular file of the system by its path; `None` when there is none. Symbolic links are followed.
-///
-/// # Errors
-/// Those of open(2) and read(2) but `ENOENT`, `InvalidInput` for anything but a regular file, `FileTooLarge` past `limit`.
-pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    match fs::open(
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
-        Ok(fd) => read_regular(fd, limit).map(Some),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads a file of /proc or /sys, whose size is not known before; at most `limit` bytes of it.
-///
-/// # Errors
-/// Those of open(2) and read(2).
-pub fn read_stream(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut contents = Vec::new();
-    File::from(fd).take(limit).read_to_end(&mut contents)?;
-    Ok(contents)
-}
-
-/// Hands on a file in pieces of `length` bytes; the last one may be shorter.
-///
-/// # Errors
-/// Those of open(2) and read(2), and those of `piece`.
-pub fn read_pieces(
-    path: &Path,
-    length: usize,
-    mut piece: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut file = File::from(fd);
-    loop {
-        let mut buffer = Vec::with_capacity(length);
-        if (&mut file).take(length as u64).read_to_end(&mut buffer)? == 0 {
-            return Ok(());
-        }
-        piece(&buffer)?;
-    }
-}
-
 /// Replaces a file of the system by its path, in one step. Its directory must be there and under root's control.
 ///
 /// # Errors
@@ -443,29 +399,6 @@ fn label(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
 /// none, the policy says no) the file has the one that the kernel gave it, and what is in it matters more.
 pub(super) fn set_label(fd: impl AsFd, label: &[u8]) {
     let _ = fs::fsetxattr(fd, SELINUX_XATTR, label, XattrFlags::empty());
-}
-
-fn read_regular(fd: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
-    let status = fs::fstat(&fd)?;
-    if !FileType::from_raw_mode(status.st_mode).is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
-    }
-    // Room for all that it has now, and for the byte that is not there: otherwise it is read in ever larger pieces.
-    let size = u64::try_from(status.st_size).unwrap_or(0).min(limit);
-    let mut contents = Vec::with_capacity(usize::try_from(size).map_or(0, |size| size + 1));
-    File::from(fd)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut contents)?;
-    if contents.len() as u64 > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than {limit} bytes"),
-        ));
-    }
-    Ok(contents)
 }
 
 fn temporary_name(name: &OsStr) -> OsString {

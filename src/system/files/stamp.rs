@@ -36,6 +36,12 @@ impl Stamp {
         Self(identity)
     }
 
+    /// Whether there was nothing.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether equal stamps mean equal files: the last change was long enough ago that another would show.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -57,9 +57,13 @@ fn baseline(stage: &Stage, line: &str) -> Result<()> {
     Ok(())
 }
 
+/// How long nothing happens before keys are changed: longer than it takes until a file's times tell it from a later one.
+const SETTLED: Duration = Duration::from_secs(4);
+
 /// One key more for a user who is there.
 pub(crate) fn key(stage: &mut Stage) -> Result<()> {
     stage.settle_with_a_user()?;
+    std::thread::sleep(SETTLED);
     let directory = format!("/home/{USER}/.ssh");
     let changes = Changes::of(&directory)?;
     let mut took = Vec::new();

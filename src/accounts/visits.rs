@@ -1,0 +1,104 @@
+//! Acting in homes, each for a limited time: a home that does not answer, on a dead file server say, costs its own user and
+//! nobody else.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::system::credentials::{Actor, Credentials, GivenUp, Work};
+
+/// How long a home may take to answer before the others are seen to.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long one that was too slow before, and has answered since, may take.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is remembered of homes between passes.
+#[derive(Debug, Default)]
+pub(super) struct Visits {
+    /// The thread that acts in the owners' names; another one after it was given up.
+    actor: Mutex<Option<Actor>>,
+    /// The threads that are still at homes which did not answer in time, by their users.
+    slow: Mutex<BTreeMap<u32, JoinHandle<()>>>,
+}
+
+impl Visits {
+    /// Whether the home of this user did not answer in time when it was visited last.
+    pub(super) fn was_slow(&self, uid: u32) -> bool {
+        self.slow().contains_key(&uid)
+    }
+
+    /// Acts on the home of the user with this id, for a limited time.
+    pub(super) fn act_as<T: Send + std::fmt::Debug + 'static>(
+        &self,
+        uid: u32,
+        credentials: Credentials,
+        work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut slow = self.slow();
+        let patience = match slow.get(&uid) {
+            Some(thread) if !thread.is_finished() => return Err(io::ErrorKind::TimedOut.into()),
+            Some(_) => LONG_PATIENCE,
+            None => PATIENCE,
+        };
+        let actor = self.actor()?;
+        let result = actor.begin(credentials, work).wait(patience);
+        if actor.is_usable() {
+            slow.remove(&uid);
+            self.keep(actor);
+        } else if matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
+            slow.insert(uid, actor.let_go());
+        }
+        result
+    }
+
+    /// Acts on homes one after the other, up to the first one that does not answer, that one included.
+    pub(super) fn act_in_turn<T, F>(
+        &self,
+        tasks: impl ExactSizeIterator<Item = (Credentials, F)>,
+    ) -> Vec<io::Result<T>>
+    where
+        T: Send + std::fmt::Debug + 'static,
+        F: FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
+    {
+        let actor = match self.actor() {
+            Ok(actor) => actor,
+            Err(error) => return tasks.map(|_| Err(error.kind().into())).collect(),
+        };
+        let begin = |(credentials, work): (Credentials, F)| {
+            (credentials.uid, actor.begin(credentials, work))
+        };
+        let works: Vec<(u32, Work<T>)> = tasks.map(begin).collect();
+        let mut results = Vec::new();
+        for (uid, work) in works {
+            let result = work.wait(PATIENCE);
+            let is_late = matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut);
+            results.push(result);
+            if is_late && !actor.is_usable() {
+                self.slow().insert(uid, actor.let_go());
+                return results;
+            }
+        }
+        self.keep(actor);
+        results
+    }
+
+    fn slow(&self) -> MutexGuard<'_, BTreeMap<u32, JoinHandle<()>>> {
+        // A poisoned lock is whole: nothing in here can panic between two writes.
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread that acts in the owners' names, for one task or several.
+    fn actor(&self) -> io::Result<Actor> {
+        let mut actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner);
+        match actor.take().filter(Actor::is_usable) {
+            Some(actor) => Ok(actor),
+            None => Actor::start(),
+        }
+    }
+
+    fn keep(&self, actor: Actor) {
+        *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    }
+}
