@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -337,14 +337,16 @@ impl<'a> Run<'a> {
         let mut streams = Streams::default();
         let log = |channel: Channel, line: &str| {
             said(logger, key, channel, line);
-            self.keep(&format!("{key}: {line}"));
+            self.keep(|log| log.add(&[key, ": ", line]));
         };
         let end = stream
             .run(&ready.invocation, |channel, bytes| {
-                streams.take(channel, bytes, log);
+                logging::together(|| streams.take(channel, bytes, log));
+                self.keep(RunLog::write);
             })
             .map_err(|error| error.to_string())?;
         streams.finish(log);
+        self.keep(RunLog::write);
         if !end.open.is_empty() {
             self.leave(key, end.open);
         }
@@ -410,7 +412,7 @@ impl<'a> Run<'a> {
                 text
             }
         };
-        self.keep(&text);
+        self.keep(|log| log.add(&[&text]).and_then(|()| log.write()));
     }
 
     /// Records what became of a script, and reports it where that is wanted.
@@ -428,10 +430,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Keeps a line for `scripts log`. The log proper has it; when this one fails, once, it is given up.
-    fn keep(&self, line: &str) {
+    /// Keeps lines for `scripts log`. The log proper has them; when this one fails, once, it is given up.
+    fn keep(&self, add: impl FnOnce(&mut RunLog) -> io::Result<()>) {
         let mut log = self.log.borrow_mut();
-        if let Some(Err(error)) = log.as_mut().map(|log| log.line(line)) {
+        if let Some(Err(error)) = log.as_mut().map(add) {
             let logger = self.runner.occasion.logger();
             warn!(target: logger, "The output is no longer kept for `scripts log`: {error}.");
             *log = None;

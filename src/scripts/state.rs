@@ -27,6 +27,9 @@ const LIMIT: u64 = 1024 * 1024;
 /// How much output of a run is kept: the last one to two of these, in bytes.
 pub const LOG_PART: u64 = 512 * 1024;
 
+/// How much of the log of a run is written at once, in bytes.
+const PENDING: usize = 64 * 1024;
+
 /// Where all this is.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -152,6 +155,8 @@ pub struct RunLog {
     name: String,
     file: GrowingFile,
     length: u64,
+    /// What is still to be written.
+    pending: Vec<u8>,
 }
 
 impl RunLog {
@@ -163,14 +168,29 @@ impl RunLog {
             name,
             file,
             length: 0,
+            pending: Vec::new(),
         })
     }
 
-    /// Adds a line.
+    /// Adds a line of these parts. It is in the file after [`Self::write`].
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub fn add(&mut self, parts: &[&str]) -> io::Result<()> {
+        for part in parts.iter().chain(&["\n"]) {
+            self.pending.extend_from_slice(part.as_bytes());
+        }
+        if self.pending.len() < PENDING {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    /// Writes the lines that were added.
     ///
     /// # Errors
     /// Those of write(2) and renameat(2).
-    pub fn line(&mut self, line: &str) -> io::Result<()> {
+    pub fn write(&mut self) -> io::Result<()> {
         if self.length > LOG_PART {
             let older = format!("{}.1", self.name);
             self.directory
@@ -178,9 +198,10 @@ impl RunLog {
             self.file = self.directory.create(OsStr::new(&self.name), 0o600)?;
             self.length = 0;
         }
-        let text = format!("{line}\n");
-        self.length += text.len() as u64;
-        self.file.write_all(text.as_bytes())
+        self.length += self.pending.len() as u64;
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        written
     }
 }
 
@@ -198,8 +219,9 @@ mod tests {
         for _ in 0..2 {
             let mut log = state.start_log(Occasion::Startup).unwrap();
             for number in 0..200_000 {
-                log.line(&format!("line {number}")).unwrap();
+                log.add(&["line ", &number.to_string()]).unwrap();
             }
+            log.write().unwrap();
         }
         let kept = String::from_utf8(state.log(Occasion::Startup).unwrap().unwrap()).unwrap();
         let numbers: Vec<u32> = kept

@@ -27,10 +27,13 @@ impl Entry {
         let mut fields = Fields(Vec::new());
         // The visitor below has no errors.
         let _ = record.key_values().visit(&mut fields);
+        // Most lines fit: to let it grow piece by piece takes longer than all the rest.
+        let mut message = String::with_capacity(160);
+        let _ = write!(message, "{}", record.args());
         Self {
             level: record.level(),
             target: record.target().to_owned(),
-            message: record.args().to_string(),
+            message,
             fields: fields.0,
         }
     }
@@ -41,20 +44,31 @@ impl Entry {
             .fields
             .iter()
             .map(|(name, value)| name.len() + value.len());
-        128 + self.target.len() + self.message.len() + fields.sum::<usize>()
+        128 + self.target.len() + self.message.capacity() + fields.sum::<usize>()
     }
 
     /// The predecessors' format, on one line: control characters are escaped, so that no message forges a second line.
     pub(super) fn line(&self) -> String {
-        let mut line = format!("{}: {} ", self.target, self.level_name());
-        escape(&self.message, |_| false, &mut line);
+        let mut line = String::with_capacity(self.target.len() + self.message.len() + 16);
+        self.append_line(&mut line);
         line
     }
 
     /// The datagram for /dev/log: `<PRI>line NUL`, without a time and a host name of its own (spec/core.md 4).
     pub(super) fn datagram(&self) -> Vec<u8> {
-        let priority = FACILITY * 8 + self.severity();
-        format!("<{priority}>{}\0", self.line()).into_bytes()
+        let mut line = String::with_capacity(self.target.len() + self.message.len() + 24);
+        // Writing to a string does not fail.
+        let _ = write!(line, "<{}>", FACILITY * 8 + self.severity());
+        self.append_line(&mut line);
+        line.push('\0');
+        line.into_bytes()
+    }
+
+    fn append_line(&self, line: &mut String) {
+        for part in [&self.target, ": ", self.level_name(), " "] {
+            line.push_str(part);
+        }
+        escape(&self.message, |_| false, line);
     }
 
     /// The severity of syslog(3) and the journal: 3 error to 7 debug.
@@ -96,6 +110,12 @@ impl Entry {
 }
 
 fn escape(text: &str, keep: impl Fn(char) -> bool, into: &mut String) {
+    // Control characters are below the space, the one of deletion, and of two bytes of which the first is 0xC2.
+    let is_plain = |byte: u8| byte == b'\t' || byte >= b' ' && byte != 0x7f && byte != 0xc2;
+    if text.bytes().all(is_plain) {
+        into.push_str(text);
+        return;
+    }
     for character in text.chars() {
         if character.is_control() && character != '\t' && !keep(character) {
             into.extend(character.escape_default());

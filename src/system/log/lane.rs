@@ -17,6 +17,16 @@ use crate::system::threads;
 /// How much is kept, in bytes.
 const LIMIT: usize = 1024 * 1024;
 
+/// How much is kept where whoever logs waits, in bytes.
+const PATIENT_LIMIT: usize = 256 * 1024;
+
+/// How many messages are sent with one system call.
+const BATCH: usize = 64;
+
+/// How long a socket that takes much at once is left to its reader before it is sent more: the reader would be woken, and we
+/// as well, for each single message.
+const BREATH: Duration = Duration::from_micros(100);
+
 /// How long an outlet may be gone before the next best is used.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -53,6 +63,10 @@ struct Shared {
 struct State {
     outlet: Outlet,
     queue: VecDeque<Entry>,
+    /// The datagrams of the first of them, for the outlet that there is.
+    formed: VecDeque<Vec<u8>>,
+    /// Whether messages are gathered, to be sent together.
+    is_held: bool,
     /// The size of what is in the queue.
     size: usize,
     /// How many messages found no room since the last one that did.
@@ -97,6 +111,8 @@ impl Lane {
             state: Mutex::new(State {
                 outlet,
                 queue: VecDeque::new(),
+                formed: VecDeque::new(),
+                is_held: false,
                 size: 0,
                 lost: 0,
                 is_sending: false,
@@ -117,7 +133,7 @@ impl Lane {
     pub(super) fn deliver(&self, entry: Entry) {
         let shared = &self.0;
         let mut state = shared.lock();
-        if state.queue.is_empty() && !state.is_sending {
+        if state.queue.is_empty() && !state.is_sending && !state.is_held {
             state.look(shared);
             if state.send(&entry, shared) == Sent::Done {
                 // Of a long line the rest may be still to come.
@@ -128,13 +144,37 @@ impl Lane {
             }
         }
         state = shared.room_for(state, entry.size());
-        if state.size + entry.size() > LIMIT {
+        if state.size > 0 && state.size + entry.size() > shared.limit() {
             state.lost += 1;
             return;
         }
         state.size += entry.size();
         state.queue.push_back(entry);
+        if state.is_held && !state.is_sending {
+            let is_full = state.queue.len() >= BATCH || state.size > shared.limit() / 2;
+            if !is_full || state.send_queue(shared) == Sent::Done {
+                return;
+            }
+        }
         shared.start_sending(&mut state);
+    }
+
+    /// Gathers what comes from here on, to send many messages with one system call.
+    pub(super) fn hold(&self) {
+        self.0.lock().is_held = true;
+    }
+
+    /// Sends what was gathered; a message is sent as it comes again.
+    pub(super) fn release(&self) {
+        let shared = &self.0;
+        let mut state = shared.lock();
+        state.is_held = false;
+        if !state.is_sending && !state.queue.is_empty() {
+            state.look(shared);
+            if state.send_queue(shared) != Sent::Done || state.outlet.go_on() != Sent::Done {
+                shared.start_sending(&mut state);
+            }
+        }
     }
 
     /// Waits until everything is sent, and read where that can be known, or the time is over.
@@ -163,6 +203,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn limit(&self) -> usize {
+        match self.patience {
+            Patience::None => LIMIT,
+            Patience::UpTo(_) => PATIENT_LIMIT,
+        }
+    }
+
     /// Waits for room in the queue, as patiently as this lane is.
     fn room_for<'a>(
         &'a self,
@@ -172,7 +219,11 @@ impl Shared {
         let Patience::UpTo(longest) = self.patience else {
             return state;
         };
-        while state.size + size > LIMIT && state.size > 0 && state.is_sending && !state.is_stuck {
+        while state.size + size > self.limit()
+            && state.size > 0
+            && state.is_sending
+            && !state.is_stuck
+        {
             let before = state.size;
             let waited = self.moved.wait_timeout(state, longest);
             let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -197,14 +248,9 @@ impl Shared {
         let mut was_promised = false;
         loop {
             let mut state = self.lock();
-            let before = state.size;
-            while let Some(entry) = state.queue.pop_front() {
-                if state.send(&entry, self) != Sent::Done {
-                    state.queue.push_front(entry);
-                    break;
-                }
-                state.size -= entry.size();
-            }
+            let (before, count) = (state.size, state.queue.len());
+            state.send_queue(self);
+            let takes_much = count - state.queue.len() >= BATCH;
             if state.queue.is_empty()
                 && state.tell_of_lost(self)
                 && state.outlet.go_on() == Sent::Done
@@ -232,12 +278,66 @@ impl Shared {
             was_promised = socket.is_some_and(|socket| outlet::takes_more(&socket, wait));
             if !was_promised {
                 std::thread::sleep(wait);
+            } else if takes_much {
+                std::thread::sleep(BREATH);
             }
         }
     }
 }
 
 impl State {
+    /// Sends what is in the queue, as far as it is taken.
+    fn send_queue(&mut self, shared: &Shared) -> Sent {
+        while !self.queue.is_empty() {
+            let sent = self.send_several();
+            if sent > 0 {
+                self.gone = None;
+            }
+            for _ in 0..sent {
+                self.take_first();
+            }
+            // The first one by itself, with all that can become of it.
+            if sent == 0
+                && let Some(entry) = self.queue.pop_front()
+            {
+                let sent = self.send(&entry, shared);
+                self.queue.push_front(entry);
+                if sent != Sent::Done {
+                    return sent;
+                }
+                self.take_first();
+            }
+        }
+        Sent::Done
+    }
+
+    /// Sends the first messages together; how many were taken.
+    fn send_several(&mut self) -> usize {
+        if self.queue.len() < 2 {
+            return 0;
+        }
+        for entry in self.queue.iter().take(BATCH).skip(self.formed.len()) {
+            let Some(datagram) = self.outlet.datagram(entry) else {
+                return 0;
+            };
+            self.formed.push_back(datagram);
+        }
+        self.outlet.send_several(self.formed.iter().take(BATCH))
+    }
+
+    /// The first message is sent.
+    fn take_first(&mut self) {
+        self.formed.pop_front();
+        if let Some(entry) = self.queue.pop_front() {
+            self.size -= entry.size();
+        }
+    }
+
+    fn go_to(&mut self, outlet: Outlet) {
+        self.outlet = outlet;
+        self.formed.clear();
+    }
+
     /// Sends one message; where nobody is at the other side for too long, to the next best.
     fn send(&mut self, entry: &Entry, shared: &Shared) -> Sent {
         let sent = self.outlet.send(entry, &shared.places);
@@ -251,7 +351,7 @@ impl State {
         }
         self.gone = None;
         self.looked = Instant::now();
-        self.outlet = Outlet::best(&shared.places, shared.best, shared.priorities);
+        self.go_to(Outlet::best(&shared.places, shared.best, shared.priorities));
         self.outlet.send(entry, &shared.places)
     }
 
@@ -261,7 +361,7 @@ impl State {
             self.looked = Instant::now();
             let found = Outlet::best(&shared.places, shared.best, shared.priorities);
             if found.kind() < self.outlet.kind() {
-                self.outlet = found;
+                self.go_to(found);
             }
         }
     }
@@ -423,6 +523,46 @@ mod tests {
         for number in 0..3000 {
             lane.deliver(entry(&format!("{number} {text}")));
         }
+        lane.finish(PATIENCE);
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_gathered_arrives_in_order_however_slow_the_reader() {
+        let place = Place::new();
+        let journal = place.listen("journal");
+        let lane = lane(&place, Patience::UpTo(PATIENCE));
+        lane.deliver(entry("before"));
+        lane.hold();
+        for number in 0..BATCH - 1 {
+            lane.deliver(entry(&number.to_string()));
+        }
+        assert!(heard(&journal).starts_with("MESSAGE=INFO before\n"));
+        journal.set_nonblocking(true).unwrap();
+        let nothing = journal.recv(&mut [0; 1]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        journal.set_nonblocking(false).unwrap();
+        lane.release();
+        let count = 3000;
+        let reader = std::thread::spawn(move || {
+            for number in 0..count {
+                let message = heard(&journal);
+                assert!(
+                    message.starts_with(&format!("MESSAGE=INFO {number}\n")),
+                    "{message}"
+                );
+            }
+            // One that no datagram holds goes with the others, in its place.
+            assert_eq!(heard(&journal), "", "a descriptor comes in place of bytes");
+            assert!(heard(&journal).starts_with("MESSAGE=INFO after\n"));
+        });
+        lane.hold();
+        for number in BATCH - 1..count {
+            lane.deliver(entry(&number.to_string()));
+        }
+        lane.deliver(entry(&"x".repeat(1024 * 1024 - 1024)));
+        lane.deliver(entry("after"));
+        lane.release();
         lane.finish(PATIENCE);
         reader.join().unwrap();
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::entry::Entry;
 
@@ -95,6 +95,31 @@ impl Outlet {
             },
             sent => sent,
         }
+    }
+
+    /// The bytes of one message in one datagram; `None` for streams.
+    pub(super) fn datagram(&self, entry: &Entry) -> Option<Vec<u8>> {
+        match self {
+            Self::Journal(_) => Some(entry.journal()),
+            Self::Syslog(_) => Some(entry.datagram()),
+            Self::Stderr(_) | Self::Console(_) => None,
+        }
+    }
+
+    /// Sends datagrams, as many of them as are taken at once, and says how many those are. With none [`Self::send`] tells why.
+    pub(super) fn send_several<'a>(&self, datagrams: impl Iterator<Item = &'a Vec<u8>>) -> usize {
+        let (Self::Journal(socket) | Self::Syslog(socket)) = self else {
+            return 0;
+        };
+        let mut parts = Vec::new();
+        for datagram in datagrams {
+            parts.push(([IoSlice::new(datagram)], SendAncillaryBuffer::default()));
+        }
+        let mut messages = Vec::new();
+        for (part, control) in &mut parts {
+            messages.push(MMsgHdr::new(part, control));
+        }
+        rustix::net::sendmmsg(socket, &mut messages, SendFlags::NOSIGNAL).unwrap_or(0)
     }
 
     /// Goes on with a message that was written in part.
