@@ -13,6 +13,7 @@ mod foreign;
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use support::vm::{KEY, PATIENCE, Vm, contents, entry};
@@ -416,6 +417,37 @@ fn files_that_cannot_be_written_bring_no_key_back_where_oslogin_was_active() {
                 agent.said().contains("ook OS Login out of")
             });
             assert!(carol());
+        },
+    );
+}
+
+#[test]
+fn what_somebody_brings_back_of_oslogin_goes_although_nothing_of_it_was_there_before() {
+    let debian = foreign::debian();
+    in_sandbox(
+        "what_somebody_brings_back_of_oslogin_goes_although_nothing_of_it_was_there_before",
+        || {
+            let (vm, _sshd) = set_up(&debian);
+            let before = files();
+            let agent = vm.agent();
+            vm.settled(&agent);
+            vm.set("instance/attributes/enable-oslogin", "TRUE");
+            poll_until(PATIENCE, "OS Login is set up", || files() != before);
+            vm.settled(&agent);
+            shell("cp -a /etc/ssh/sshd_config /tmp/with-oslogin");
+            vm.set("instance/attributes/enable-oslogin", "FALSE");
+            poll_until(PATIENCE, "OS Login is taken back", || files() == before);
+            // Until the files are old enough for their times to say that they are the same, and for passes that find that.
+            std::thread::sleep(Duration::from_secs(4));
+            for user in ["first", "second"] {
+                vm.set_keys(&[entry(user)]);
+                let file = format!("/home/{user}/.ssh/authorized_keys");
+                poll_until(PATIENCE, user, || contents(&file).contains(KEY));
+            }
+            shell("cat /tmp/with-oslogin > /etc/ssh/sshd_config");
+            assert!(files() != before);
+            vm.set_keys(&[entry("third")]);
+            poll_until(PATIENCE, "it is taken back again", || files() == before);
         },
     );
 }
