@@ -164,7 +164,16 @@ fn ctrl_c_leaves_no_process_and_no_mount() {
     for signal in ["INT", "TERM", "KILL"] {
         let mut trial = Daemon::start(
             &format!("ctrl-c-{}", std::process::id()),
-            [PROGRAM, "try", "--", "sleep", &mark],
+            // A shell's background job ignores SIGINT, and so would what it starts.
+            [
+                "env",
+                "--default-signal=INT",
+                PROGRAM,
+                "try",
+                "--",
+                "sleep",
+                &mark,
+            ],
         );
         poll_until(PATIENCE, "the command runs", || {
             attempt(["pgrep", "-fx", &format!("sleep {mark}")])
