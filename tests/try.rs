@@ -86,7 +86,8 @@ fn the_scene_shows_the_main_job_and_leaves_nothing_behind() {
 
 #[test]
 fn a_command_runs_inside_with_the_agent_and_its_status_is_ours() {
-    let script = "id alice >/dev/null 2>&1 && exit 1; getent hosts metadata.google.internal | cut -d' ' -f1; exit 7";
+    let script = "id alice >/dev/null 2>&1 && exit 1; getent hosts metadata.google.internal | cut -d' ' -f1; \
+                  gce-guest status --wait >/dev/null && echo waited; exit 7";
     let output = attempt([PROGRAM, "try", "--", "sh", "-c", script]);
     assert_eq!(
         output.status.code(),
@@ -94,7 +95,8 @@ fn a_command_runs_inside_with_the_agent_and_its_status_is_ours() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(output.stdout, b"169.254.169.254\n");
+    // The program is found by its name, which is on no PATH outside.
+    assert_eq!(output.stdout, b"169.254.169.254\nwaited\n");
     assert_eq!(
         attempt([PROGRAM, "try", "--", "no-such-command"])
             .status

@@ -48,6 +48,9 @@ use crate::system::netlink::MacAddress;
 /// How every stage starts the next one: this very program, even when its file has been replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// Where programs are looked for when nobody said it.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// The address of the metadata server, which is on the sandbox's `lo` so that a server inside can listen on it.
 pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
@@ -252,13 +255,20 @@ impl Sandbox {
         })
     }
 
-    /// The caller's additions to the environment; a mapped root also gets what distinguishes root's.
+    /// The caller's additions to the environment; a mapped root also gets what distinguishes root's. The program is found
+    /// by its name, wherever it was started from: a shell in there is for looking at what it does.
     fn environment(&self, mapped: bool) -> Vec<(OsString, OsString)> {
         let mut environment = Vec::new();
+        let mut path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         if mapped {
-            let mut path = env::var_os("PATH").unwrap_or_default();
             path.push(":/usr/local/sbin:/usr/sbin:/sbin");
-            environment.push(("PATH".into(), path));
+        }
+        if let Some(directory) = env::current_exe().ok().as_deref().and_then(Path::parent) {
+            path.push(":");
+            path.push(directory);
+        }
+        environment.push(("PATH".into(), path));
+        if mapped {
             for (name, value) in [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")] {
                 environment.push((name.into(), value.into()));
             }
