@@ -106,6 +106,19 @@ fn files() -> Vec<(String, String)> {
     FILES.into_iter().map(one).collect()
 }
 
+/// Whether a user of metadata has the key of [`entry`].
+fn has_key(user: &str) -> bool {
+    contents(&format!("/home/{user}/.ssh/authorized_keys")).contains(KEY)
+}
+
+/// Gives carol a key in metadata, and has OS Login take it away.
+fn take_over_from_carol(vm: &Vm) {
+    vm.set_keys(&[entry("carol")]);
+    poll_until(PATIENCE, "carol has a key", || has_key("carol"));
+    vm.set("instance/attributes/enable-oslogin", "true");
+    poll_until(PATIENCE, "OS Login takes over", || !has_key("carol"));
+}
+
 #[test]
 fn users_log_in_by_the_directory_and_everything_is_as_before_when_it_goes() {
     let debian = foreign::debian();
@@ -203,7 +216,7 @@ fn a_configuration_that_sshd_refuses_and_a_package_that_is_missing_lock_nobody_o
             let agent = vm.agent();
             vm.set_keys(&[entry("carol")]);
             vm.set("instance/attributes/enable-oslogin", "true");
-            let carol = || contents("/home/carol/.ssh/authorized_keys").contains(KEY);
+            let carol = || has_key("carol");
             poll_until(PATIENCE, "the missing program is told", || {
                 agent
                     .said()
@@ -334,11 +347,8 @@ fn files_that_cannot_be_read_bring_no_key_back_and_lock_nobody_out() {
         || {
             let (vm, _sshd) = set_up(&debian);
             let agent = vm.agent();
-            let carol = || contents("/home/carol/.ssh/authorized_keys").contains(KEY);
-            vm.set_keys(&[entry("carol")]);
-            poll_until(PATIENCE, "carol has a key", carol);
-            vm.set("instance/attributes/enable-oslogin", "true");
-            poll_until(PATIENCE, "OS Login takes over", || !carol());
+            let carol = || has_key("carol");
+            take_over_from_carol(&vm);
             // Larger than any such file: it is there, and nothing can be said about it.
             let break_it = "cp /etc/pam.d/su /tmp/su; truncate -s 2M /etc/pam.d/su";
             let told = "OS Login cannot be looked at";
@@ -373,11 +383,8 @@ fn files_that_cannot_be_written_bring_no_key_back_where_oslogin_was_active() {
         || {
             let (vm, _sshd) = set_up(&debian);
             let agent = vm.agent();
-            let carol = || contents("/home/carol/.ssh/authorized_keys").contains(KEY);
-            vm.set_keys(&[entry("carol")]);
-            poll_until(PATIENCE, "carol has a key", carol);
-            vm.set("instance/attributes/enable-oslogin", "true");
-            poll_until(PATIENCE, "OS Login takes over", || !carol());
+            let carol = || has_key("carol");
+            take_over_from_carol(&vm);
             poll_until(PATIENCE, "bob logs in", || ssh(BOB, "true"));
             // No program can be told of changes, so none is made; and the owner wants two factors.
             shell("mkdir -p /run/gce-guest/oslogin-reload/in-the-way");
@@ -441,8 +448,7 @@ fn what_somebody_brings_back_of_oslogin_goes_although_nothing_of_it_was_there_be
             std::thread::sleep(Duration::from_secs(4));
             for user in ["first", "second"] {
                 vm.set_keys(&[entry(user)]);
-                let file = format!("/home/{user}/.ssh/authorized_keys");
-                poll_until(PATIENCE, user, || contents(&file).contains(KEY));
+                poll_until(PATIENCE, user, || has_key(user));
             }
             shell("cat /tmp/with-oslogin > /etc/ssh/sshd_config");
             assert!(files() != before);
