@@ -23,7 +23,7 @@ use support::lan::{self, PRIMARY_ADDRESS, PRIMARY_MAC, SECONDARY_ADDRESS, SECOND
 use support::machine::{Machine, on_machine_with};
 use support::visitor;
 use support::vm::Vm;
-use support::{package, poll_until, run, timeline};
+use support::{Boot, package, poll_until, run};
 
 /// How long a boot may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -157,26 +157,10 @@ fn is_booted(machine: &Machine, boot: &str) {
     let failed = machine.text(["systemctl", "--failed", "--plain", "--no-legend"]);
     let everything = || machine.text(["journalctl", "--no-pager", "-o", "short-monotonic", "-b"]);
     assert!(!failed.contains("google"), "{failed}\n{}", everything());
-    // What sshd needs is there before, and users are before the owner's scripts.
-    let sshd = moment(machine, "ssh.service", "ExecMainStart");
-    let setup = moment(machine, SETUP, "ActiveEnter");
-    let agent = moment(machine, AGENT, "ActiveEnter");
-    let scripts = moment(machine, STARTUP, "ExecMainStart");
-    assert!(setup <= sshd, "{}", everything());
-    assert!(agent <= sshd && agent <= scripts, "{}", everything());
-    let words = "systemctl show --value --property=UserspaceTimestampMonotonic";
-    let first_process = machine.text(words.split(' '));
-    let moments = [
-        ("set-up ready: host keys are right", setup),
-        (
-            "agent active: its first pass is done, or five seconds are over",
-            agent,
-        ),
-        ("sshd starts", sshd),
-        ("startup scripts start", scripts),
-    ];
+    let moments = Boot::of(|command| machine.text(command.split(' ')));
+    assert!(moments.is_in_order(), "{}", everything());
     println!("\n{boot}");
-    println!("{}", timeline(first_process.parse().unwrap(), &moments));
+    println!("{}", moments.timeline());
     println!("{}", machine.text(["systemd-analyze", "time"]));
     println!("{}", machine.text(["gce-guest", "analyze"]));
 }

@@ -183,14 +183,61 @@ pub(crate) fn poll_until(deadline: Duration, what: &str, mut condition: impl FnM
     }
 }
 
-/// What happened in a boot, in its order: moments of the machine's clock, and that of its first process, in microseconds.
-pub(crate) fn timeline(first_process: u64, moments: &[(&str, u64)]) -> String {
-    let mut moments = moments.to_vec();
-    moments.sort_by_key(|(_, at)| *at);
-    let after = |at: u64| Duration::from_micros(at.saturating_sub(first_process)).as_secs_f64();
-    let line = |(what, at): &(&str, u64)| format!("{:>7.2} s  {what}\n", after(*at));
-    let lines: String = moments.iter().map(line).collect();
-    format!("after the first process\n{lines}")
+/// What happened when in a boot under systemd, by the machine's own clock, in microseconds.
+pub(crate) struct Boot {
+    pub(crate) first_process: u64,
+    /// Set-up is ready.
+    pub(crate) setup: u64,
+    /// The agent is active.
+    pub(crate) agent: u64,
+    /// sshd is started.
+    pub(crate) sshd: u64,
+    /// The startup scripts are started.
+    pub(crate) scripts: u64,
+}
+
+impl Boot {
+    /// Asks systemd; `show` runs a command on the machine and returns what it prints, without the end of the line.
+    pub(crate) fn of(mut show: impl FnMut(&str) -> String) -> Self {
+        let mut moment = |name: &str, unit: &str| -> u64 {
+            let property = format!("{name}TimestampMonotonic");
+            let command = format!("systemctl show --value --property={property} {unit}");
+            let moment = show(command.trim_end()).parse().unwrap();
+            assert!(moment > 0, "{unit} has no {property}");
+            moment
+        };
+        Self {
+            first_process: moment("Userspace", ""),
+            setup: moment("ActiveEnter", "google-instance-setup.service"),
+            agent: moment("ActiveEnter", "google-guest-agent.service"),
+            sshd: moment("ExecMainStart", "ssh.service"),
+            scripts: moment("ExecMainStart", "google-startup-scripts.service"),
+        }
+    }
+
+    /// What sshd needs is there before, and users are before the owner's scripts.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.setup <= self.sshd && self.agent <= self.sshd && self.agent <= self.scripts
+    }
+
+    /// In the order in which it happened, for people.
+    pub(crate) fn timeline(&self) -> String {
+        let mut moments = [
+            ("set-up ready: host keys are right", self.setup),
+            (
+                "agent active: its first pass is done, or five seconds are over",
+                self.agent,
+            ),
+            ("sshd starts", self.sshd),
+            ("startup scripts start", self.scripts),
+        ];
+        moments.sort_by_key(|(_, at)| *at);
+        let after = |at: u64| Duration::from_micros(at.saturating_sub(self.first_process));
+        let line =
+            |(what, at): (&str, u64)| format!("{:>7.2} s  {what}\n", after(at).as_secs_f64());
+        let lines: String = moments.into_iter().map(line).collect();
+        format!("after the first process\n{lines}")
+    }
 }
 
 /// A program in the background, killed when it is dropped. What it says goes to a file.

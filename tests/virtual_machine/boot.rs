@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::virtual_machine::{Hardware, VirtualMachine};
 use crate::support::vm::Vm;
-use crate::support::{Daemon, attempt, lan, poll_until, run, timeline};
+use crate::support::{Boot, Daemon, attempt, lan, poll_until, run};
 
 /// How long something may take on a loaded machine with an emulated processor.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -139,28 +139,9 @@ fn is_booted(machine: &mut VirtualMachine) {
     poll_until(PATIENCE, "everything is started", || {
         machine.attempt(script).status == 0
     });
-    let moment = |machine: &mut VirtualMachine, unit: &str, name: &str| -> u64 {
-        let property = format!("{name}TimestampMonotonic");
-        let show = format!("systemctl show --value --property={property} {unit}");
-        machine.run(&show).parse().unwrap()
-    };
-    let setup = moment(machine, "google-instance-setup", "ActiveEnter");
-    let agent = moment(machine, "google-guest-agent", "ActiveEnter");
-    let sshd = moment(machine, "ssh", "ExecMainStart");
-    let scripts = moment(machine, "google-startup-scripts", "ExecMainStart");
-    let first_process =
-        machine.run("systemctl show --value --property=UserspaceTimestampMonotonic");
-    let moments = [
-        ("set-up ready: host keys are right", setup),
-        (
-            "agent active: its first pass is done, or five seconds are over",
-            agent,
-        ),
-        ("sshd starts", sshd),
-        ("startup scripts start", scripts),
-    ];
-    println!("{}", timeline(first_process.parse().unwrap(), &moments));
-    assert!(0 < setup && setup <= sshd && agent <= sshd && agent <= scripts);
+    let moments = Boot::of(|command| machine.run(command));
+    println!("{}", moments.timeline());
+    assert!(moments.is_in_order());
     for command in [
         "systemd-analyze time",
         "systemd-analyze critical-chain --no-pager google-startup-scripts.service",
