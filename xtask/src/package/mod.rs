@@ -11,6 +11,7 @@ mod release;
 mod reproducible;
 mod rpm;
 mod stage;
+mod standard_library;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -231,9 +232,9 @@ pub(crate) fn build(options: &Options) -> Result<Vec<PathBuf>> {
     let binary = match &options.binary {
         Some(binary) => release::stripped(binary, &scratch)?,
         None => {
-            let binary = release::build(&top, options.architecture)?;
-            release::examine(&binary, &linked, options.architecture)?;
-            binary
+            let release = release::build(&top, options.architecture)?;
+            release::examine(&release, &linked)?;
+            release.program
         }
     };
     pack(options, &top, &binary, &linked, &top.join(&options.out))

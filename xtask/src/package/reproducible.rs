@@ -37,9 +37,15 @@ fn copy(other: &Path) -> Result<()> {
 }
 
 fn compare(options: &Options, first: &[PathBuf], other: &Path) -> Result<()> {
-    let binary = release::build(other, options.architecture)?;
+    let release = release::build(other, options.architecture)?;
     let linked = licences::linked(&options.architecture.rust_target())?;
-    let second = pack(options, other, &binary, &linked, &other.join("out"))?;
+    let second = pack(
+        options,
+        other,
+        &release.program,
+        &linked,
+        &other.join("out"),
+    )?;
     for (one, two) in first.iter().zip(&second) {
         let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
         if read(one)? != read(two)? {
