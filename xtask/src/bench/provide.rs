@@ -9,24 +9,20 @@ use anyhow::{Context, Result};
 
 use super::registry;
 use super::subject::{Places, Subject};
-use crate::commands::{self, cargo};
+use crate::commands;
+use crate::package;
 
 /// How long a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(600);
 
-/// Builds the release and puts a copy of it aside.
+/// Builds the program of the packages and puts two copies of it aside: one that is measured, and one for what is beside it.
 ///
 /// # Errors
 /// The build fails, or the copy cannot be written.
 pub(crate) fn release(places: &Places) -> Result<()> {
-    commands::succeed(&mut cargo([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "gce-guest",
-    ]))?;
-    copy(&places.release(), &places.tool())
+    let program = package::program()?;
+    copy(&program, &places.release())?;
+    copy(&program, &places.tool())
 }
 
 /// Puts the shell script where sandboxes can see it, or takes an earlier one away.

@@ -92,9 +92,9 @@ impl Places {
         }
     }
 
-    /// The release that is measured.
+    /// The program of the packages, which is measured.
     pub(crate) fn release(&self) -> PathBuf {
-        self.target.join("release/gce-guest")
+        self.own().join("release/gce-guest")
     }
 
     /// The directory of what the benchmarks put down.

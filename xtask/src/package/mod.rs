@@ -196,10 +196,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the packages as a step of the checks. That two builds are the same is not tried there: a release takes minutes.
+/// Builds the packages as a step of the checks, and tries their program. That two builds are the same is not tried there: a release takes minutes.
 ///
 /// # Errors
-/// Those of [`run`], and errors that lintian finds.
+/// Those of [`run`], a program that does not do its work, and errors that lintian finds.
 pub(crate) fn check() -> Result<Verdict> {
     let options = Options {
         only: Vec::new(),
@@ -210,6 +210,10 @@ pub(crate) fn check() -> Result<Verdict> {
         check_reproducible: false,
     };
     let paths = build(&options)?;
+    release::try_out(
+        &release::place(&crate::top(), options.architecture),
+        &crate::top().join("target/package-stage"),
+    )?;
     for path in &paths {
         if path.extension().is_some_and(|extension| extension == "deb") {
             require("lintian", "lintian")?;
@@ -218,6 +222,20 @@ pub(crate) fn check() -> Result<Verdict> {
         }
     }
     Ok(Verdict::passed(format!("{} packages", paths.len())))
+}
+
+/// Builds the program of the packages for this machine, and returns where it is.
+///
+/// # Errors
+/// It cannot be built, or is too large.
+pub(crate) fn program() -> Result<PathBuf> {
+    let architecture = Architecture::native();
+    let linked = licences::linked(&architecture.rust_target())?;
+    let top = crate::top();
+    let _lock = stage::lock(&top.join("target/package-stage"))?;
+    let release = release::build(&top, architecture)?;
+    release::examine(&release, &linked)?;
+    Ok(release.program)
 }
 
 /// Builds the packages and returns where they are.

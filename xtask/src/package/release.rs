@@ -58,9 +58,37 @@ pub(super) fn build(top: &Path, architecture: Architecture) -> Result<Release> {
     link_for(architecture, &mut command);
     commands::succeed(&mut command)?;
     Ok(Release {
-        program: directory.join(target).join("release").join(PROGRAM),
+        program: place(top, architecture),
         is_small,
     })
+}
+
+/// Where the program is that [`build`] makes.
+pub(super) fn place(top: &Path, architecture: Architecture) -> PathBuf {
+    top.join("target/package")
+        .join(architecture.rust_target())
+        .join("release")
+        .join(PROGRAM)
+}
+
+/// Sees the program of the packages at work: the tests try another one, with what only a debugger reads and with the
+/// toolchain's own standard library.
+///
+/// # Errors
+/// There is no sandbox, or no user after the agent's first pass.
+pub(super) fn try_out(program: &Path, scratch: &Path) -> Result<()> {
+    let metadata = scratch.join("metadata.json");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPUZWnCVkYZTJ7C6vHzRdmAcgUfm2fpt1PlFXvHrJb0";
+    let tree =
+        serde_json::json!({"instance": {"attributes": {"ssh-keys": format!("alice:{key}")}}});
+    fs::write(&metadata, tree.to_string())
+        .with_context(|| format!("write {}", metadata.display()))?;
+    commands::succeed(
+        Command::new(program)
+            .args(["try", "--metadata"])
+            .arg(&metadata)
+            .args(["--", "getent", "passwd", "alice"]),
+    )
 }
 
 /// Has cargo link for another processor with the linker for that one.
