@@ -1,7 +1,7 @@
-//! The packages as dpkg, apt and rpm install them, on the root directory of a Debian machine and on one that runs, where
+//! The packages as apt and dnf install them, on the root directory of a Debian machine and on one that runs, where
 //! Debian's own package of the Go agent has been at work before.
 //!
-//! Debian packages: mmdebstrap, systemd-container, openssh-client, rpm.
+//! Debian packages: mmdebstrap, systemd-container, openssh-client, rpm, dnf.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,6 +11,8 @@
     reason = "test code: a failure is a panic, and programs are started directly"
 )]
 
+#[path = "packages/rpm.rs"]
+mod rpm;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 use gce_guest::emulator::{Fault, Kind};
 use support::machine::{self, Machine, SYSTEMD, on_machine_of, on_root};
 use support::vm::{KEY, PATIENCE, entry};
-use support::{PROGRAM, attempt, output_within, poll_until, run, text_of};
+use support::{PROGRAM, output_within, poll_until, run, text_of};
 
 /// How long a package may take to be built, where dependencies of the tasks have to be built before.
 const BUILD: Duration = Duration::from_secs(900);
@@ -574,115 +576,6 @@ fn a_machine_without_a_metadata_server_has_the_package_soon() {
             assert_eq!(machine.text(["pgrep", "--full", "gce-guest setup"]), "");
             assert_eq!(host_keys(), before);
             assert_eq!(Machine::contents("/etc/google_instance_id"), "");
-        },
-    );
-}
-
-/// A package with the name and the ways of a predecessor for Enterprise Linux: a unit that bears the name of one of ours, a
-/// changed file of configuration, and a script that switches its unit off when it goes.
-const OLD_SPECIFICATION: &str = "\
-Name: google-guest-agent
-Epoch: 1
-Version: 20240314.00
-Release: 1
-Summary: x
-License: x
-BuildArch: noarch
-%description
-x
-%install
-mkdir -p %{buildroot}/usr/lib/systemd/system %{buildroot}/etc/sysctl.d %{buildroot}/usr/bin
-printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' > %{buildroot}/usr/lib/systemd/system/google-startup-scripts.service
-cp %{buildroot}/usr/lib/systemd/system/google-startup-scripts.service %{buildroot}/usr/lib/systemd/system/google-shutdown-scripts.service
-echo old > %{buildroot}/etc/sysctl.d/60-gce-network-security.conf
-echo old > %{buildroot}/usr/bin/google_guest_agent
-%files
-/usr/lib/systemd/system/google-startup-scripts.service
-/usr/lib/systemd/system/google-shutdown-scripts.service
-%config(noreplace) /etc/sysctl.d/60-gce-network-security.conf
-/usr/bin/google_guest_agent
-%post
-systemctl enable google-startup-scripts.service google-shutdown-scripts.service
-%preun
-if [ $1 -eq 0 ]; then systemctl disable google-startup-scripts.service google-shutdown-scripts.service; fi
-";
-
-/// Builds that package.
-fn old_rpm() -> String {
-    fs::create_dir("/run/old").unwrap();
-    fs::write("/run/old/old.spec", OLD_SPECIFICATION).unwrap();
-    run([
-        "rpmbuild",
-        "-bb",
-        "--quiet",
-        "--define",
-        "_topdir /run/old",
-        "--define",
-        "_rpmdir /run/old/out",
-        "/run/old/old.spec",
-    ]);
-    "/run/old/out/noarch/google-guest-agent-20240314.00-1.noarch.rpm".to_owned()
-}
-
-#[test]
-fn the_rpm_takes_the_predecessors_place_and_goes_again() {
-    build_packages();
-    on_root(
-        "the_rpm_takes_the_predecessors_place_and_goes_again",
-        |root| {
-            let here = root.to_str().unwrap();
-            // What the root directory has is not in the database of rpm.
-            let rpm = |words: &[&str]| {
-                let words = [&["rpm", "--root", here, "--nodeps"][..], words].concat();
-                let output = attempt(words.iter().copied());
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                assert!(output.status.success(), "{words:?}: {said}");
-                assert!(!said.contains("failed"), "{words:?}: {said}");
-            };
-            rpm(&["--install", &old_rpm()]);
-            let enabled = root.join("etc/systemd/system/multi-user.target.wants");
-            // The owner changed a setting, and wants no startup scripts.
-            let setting = root.join("etc/sysctl.d/60-gce-network-security.conf");
-            fs::write(&setting, "mine").unwrap();
-            in_root(
-                root,
-                &["systemctl", "disable", "google-startup-scripts.service"],
-            );
-            let census_before = census(root);
-            rpm(&["--upgrade", package("rpm").to_str().unwrap()]);
-            for name in LEGACY {
-                let link = root.join("usr/bin").join(name);
-                assert_eq!(fs::read_link(link).unwrap(), Path::new("gce-guest"));
-            }
-            assert_eq!(
-                text_of(["rpm", "--root", here, "-qa", "--qf", "%{NAME}\n"]).trim(),
-                "gce-guest"
-            );
-            assert_eq!(fs::read_to_string(&setting).unwrap(), "mine");
-            assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
-            assert!(!enabled.join("google-startup-scripts.service").is_symlink());
-            // All is as packed but for the owner's setting.
-            let verified = attempt(["rpm", "--root", here, "-V", "--nodeps", "gce-guest"]);
-            let changed = String::from_utf8_lossy(&verified.stdout).into_owned();
-            assert_eq!(changed.lines().count(), 1, "{changed}");
-            assert!(!root.join("var/lib/rpm-state/gce-guest").exists());
-            rpm(&["--upgrade", "--force", package("rpm").to_str().unwrap()]);
-            assert!(enabled.join("google-shutdown-scripts.service").is_symlink());
-            assert!(
-                !enabled.join("google-startup-scripts.service").is_symlink(),
-                "still off"
-            );
-            rpm(&["--erase", "gce-guest"]);
-            assert!(!enabled.join("google-shutdown-scripts.service").exists());
-            let foreign: Vec<String> = differences(&census_before, &census(root))
-                .into_iter()
-                .filter(|path| root.join(&path[1..]).is_file())
-                .filter(|path| !path.contains("rpm/") && !path.contains(".rpmdb"))
-                .filter(|path| !path.starts_with("/etc/sysctl.d/60-gce-network-security.conf"))
-                .collect();
-            assert!(foreign.is_empty(), "{foreign:?}");
-            let saved = format!("{}.rpmsave", setting.display());
-            assert_eq!(fs::read_to_string(saved).unwrap(), "mine");
         },
     );
 }

@@ -30,7 +30,7 @@ enum Probe {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 23] = [
+const NEEDS: [Need; 24] = [
     Need {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
@@ -119,7 +119,12 @@ const NEEDS: [Need; 23] = [
     Need {
         package: "rpm",
         probe: Probe::Program("rpmbuild"),
-        reason: "builds the RPM, and installs it in the tests",
+        reason: "builds the RPM, and checks what is installed of it in the tests",
+    },
+    Need {
+        package: "dnf",
+        probe: Probe::Program("dnf"),
+        reason: "installs the RPM in the tests, as on Enterprise Linux",
     },
     Need {
         package: "lintian",
