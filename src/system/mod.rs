@@ -14,6 +14,7 @@ pub mod executables;
 pub mod files;
 pub mod foreground;
 pub mod hostname;
+pub mod http_date;
 pub mod local_users;
 pub mod locks;
 pub mod log;
