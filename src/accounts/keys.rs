@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::names::{self, NameError};
 use crate::metadata::attributes::boolean;
 use crate::metadata::document::{Attributes, Document, Presence};
+use crate::system::iso_8601;
 
 /// Where a line of keys stands in metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -360,8 +361,7 @@ fn expiry(comment: &str) -> Result<Option<Timestamp>, LineError> {
 
 /// RFC 3339, with or without a colon in the offset, or the legacy form as strptime(3) reads it.
 fn parse_time(text: &str) -> Option<Timestamp> {
-    let read = |text: &str| text.parse::<Timestamp>().ok();
-    read(text).or_else(|| read(&written_out(text)?))
+    iso_8601::parse(text).or_else(|| iso_8601::parse(&written_out(text)?))
 }
 
 /// What strptime(3) takes for `%Y-%m-%dT%H:%M:%S%z`, with as many digits as RFC 3339 has: there, numbers may be shorter, with

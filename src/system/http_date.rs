@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::iso_8601;
+
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 const MONTHS: [&str; 12] = [
@@ -33,7 +35,7 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     }
     let month = MONTHS.iter().position(|name| *name == month)? + 1;
     let date = format!("{century}{year}-{month:02}-{day:0>2}T{time}Z");
-    let date: Timestamp = date.parse().ok()?;
+    let date = iso_8601::parse(&date)?;
     // 1970 began on a Thursday.
     let days = date.as_second().div_euclid(24 * 60 * 60) + 3;
     let name = DAYS[usize::try_from(days.rem_euclid(7)).ok()?];

@@ -15,6 +15,7 @@ pub mod files;
 pub mod foreground;
 pub mod hostname;
 pub mod http_date;
+pub mod iso_8601;
 pub mod local_users;
 pub mod locks;
 pub mod log;
