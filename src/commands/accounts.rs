@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::output::{counted, print, print_chain, print_json};
-use super::pass::{record, take_place_of_agent};
+use super::output::{Form, counted, print, print_chain, print_json};
+use super::pass::{Once, record, take_place_of_agent};
 use super::require_root;
 use super::tell;
 use crate::accounts::explain::{Link, explain};
@@ -28,6 +28,7 @@ use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done, 1 something failed or another agent holds the lock.
 
@@ -43,21 +44,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the users with their origin, keys and state.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(Form),
     /// Make one pass: create, change and remove what metadata asks for.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Arguments of `gce-guest explain`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
 2 no option has the name.
@@ -74,17 +68,20 @@ pub struct ExplainArguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Why a user is there or not: from the metadata line to the account, with the link that fails.
+    #[group(skip)]
     User {
         /// The user's name.
         name: String,
     },
     /// What an option is set to, by whom, what it means and what it affects.
+    #[group(skip)]
     Option {
         /// The option, as in Accounts.groups.
         #[arg(value_name = "SECTION.OPTION")]
         name: String,
     },
     /// Why the machine answers to an address or not: from the metadata key to the kernel's route.
+    #[group(skip)]
     Route {
         /// An address, or a range like 10.0.0.0/24.
         address: String,
@@ -105,8 +102,8 @@ struct Situation {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     match arguments.verb {
-        Verb::List { json } => list(json),
-        Verb::Sync { once: _ } => sync(),
+        Verb::List(form) => list(form),
+        Verb::Sync(_) => sync(),
     }
 }
 
@@ -188,7 +185,7 @@ fn sync() -> anyhow::Result<ExitCode> {
     );
 }
 
-fn list(as_json: bool) -> anyhow::Result<ExitCode> {
+fn list(form: Form) -> anyhow::Result<ExitCode> {
     let situation = look(None)?;
     let plan = plan(
         &situation.desired,
@@ -202,7 +199,7 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
         .into_iter()
         .map(|name| user(name, &situation, &plan))
         .collect();
-    if as_json {
+    if form.json {
         print_json(&users)?;
         return Ok(ExitCode::SUCCESS);
     }

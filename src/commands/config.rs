@@ -25,6 +25,7 @@ const METADATA_LIMIT: u64 = 1 << 20;
 
 /// Arguments of `gce-guest config`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done; each command's own --help says what else there is.
 
@@ -98,6 +99,7 @@ Examples:
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Show {
     /// The values that count, in the format of the files; this is the default.
     #[arg(long, conflicts_with = "origin")]
@@ -113,6 +115,7 @@ struct Show {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Get {
     /// The option.
     #[arg(value_name = "SECTION.OPTION")]
@@ -122,6 +125,7 @@ struct Get {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Check {
     /// Files to check, each by itself; without any, the files of this machine together.
     #[arg(value_name = "FILE")]
@@ -134,6 +138,7 @@ struct Check {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Set {
     /// The option.
     #[arg(value_name = "SECTION.OPTION")]
@@ -144,12 +149,14 @@ struct Set {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct WriteFile {
     #[command(flatten)]
     metadata: MetadataArguments,
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct MetadataArguments {
     /// Ask the metadata server for google-instance-configs; without it that source is left out.
     #[arg(long)]

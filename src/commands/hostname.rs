@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::output::escaped;
+use super::output::{Form, escaped};
+use super::pass::Once;
 use super::{input, pass};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
@@ -22,6 +23,7 @@ const HOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Arguments of `gce-guest hostname`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done, 1 something failed.
 
@@ -40,17 +42,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the host name here, what metadata wants, and what is in the way.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Form),
     /// Make one pass.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Runs `gce-guest hostname`.
@@ -61,9 +55,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     let input = input::read()?;
     match arguments.verb {
-        Verb::Status { json } => status(&input, json),
+        Verb::Status(form) => status(&input, form),
         // Without a lock: the agent may do the same at the same time, and what both write is the same.
-        Verb::Sync { once: _ } => pass::make(Manager::Hostname, &input),
+        Verb::Sync(_) => pass::make(Manager::Hostname, &input),
     }
 }
 
@@ -82,7 +76,7 @@ pub fn run_hook(debug: bool) -> anyhow::Result<ExitCode> {
     pass::conclude(&report)
 }
 
-fn status(input: &Input, as_json: bool) -> anyhow::Result<ExitCode> {
+fn status(input: &Input, form: Form) -> anyhow::Result<ExitCode> {
     let wishes = Wishes::new(&input.settings);
     let observed = observe(&Root::machine())?;
     let plan = plan(&input.document, &input.settings, &observed);
@@ -101,7 +95,7 @@ fn status(input: &Input, as_json: bool) -> anyhow::Result<ExitCode> {
         "problems": problems,
     });
     let mut out = io::stdout().lock();
-    if as_json {
+    if form.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(ExitCode::SUCCESS);
     }

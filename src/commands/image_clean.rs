@@ -30,6 +30,7 @@ const USUAL_ID: &str = "/etc/google_instance_id";
 
 /// Arguments of `gce-guest image-clean`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 For whoever makes an image of this machine, as the last step: the machines of
 the image then make host keys of their own and adopt no users. Accounts and

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::output::{print, print_chain, print_json};
-use super::pass::{self, take_place_of_agent};
+use super::output::{Form, print, print_chain, print_json};
+use super::pass::{self, Once, take_place_of_agent};
 use super::{input, require_root};
 use crate::agent::managers::Manager;
 use crate::network::backends::{SetUp, detect};
@@ -25,6 +25,7 @@ const SHOWN: usize = 1000;
 
 /// Arguments of `gce-guest network`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: status: 0 every wanted route is there, 1 one is not, or the
 machine cannot be read. sync: 0 done, 1 something failed, or another agent
@@ -42,17 +43,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the interfaces of metadata, their addresses, and the routes that they should have.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Form),
     /// Make one pass: add and remove routes as metadata asks for.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Runs `gce-guest network`.
@@ -62,8 +55,8 @@ enum Verb {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     match arguments.verb {
-        Verb::Status { json } => show(json),
-        Verb::Sync { once: _ } => sync(),
+        Verb::Status(form) => show(form),
+        Verb::Sync(_) => sync(),
     }
 }
 
@@ -137,9 +130,9 @@ impl Shown {
     }
 }
 
-fn show(as_json: bool) -> anyhow::Result<ExitCode> {
+fn show(form: Form) -> anyhow::Result<ExitCode> {
     let shown = Shown::read()?;
-    if as_json {
+    if form.json {
         print_json(&data(&shown))?;
     } else {
         print(&format!("{}\n", table(&shown, time::now()).trim_end()))?;

@@ -37,6 +37,7 @@ const PATIENCE: Backoff = Backoff {
 
 /// Arguments of `gce-guest setup`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 when every step is done, had nothing to do or is switched off; 1
 when a step failed or could not be begun, such as without metadata: the others
