@@ -11,27 +11,77 @@ use crate::emulator::http::Response;
 /// As JSON: `{"kind": "status", "status": 503, "times": 3, "probability": 0.5, "path": "instance/"}`; all but `kind` and
 /// its own values may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "FlatFault")]
 pub struct Fault {
     /// What happens.
     #[serde(flatten)]
     pub kind: Kind,
     /// How many requests it happens to; without a number, to all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// With which probability it happens to a request, 0 to 1.
-    #[serde(default = "certain")]
     pub probability: f64,
     /// The beginning of the keys that it happens to; empty for all.
-    #[serde(default)]
     pub path: String,
 }
 
-fn certain() -> f64 {
-    1.0
+/// A fault as it is read. What serde derives for a flattened enum keeps every value aside first, and is several times as
+/// much program.
+#[derive(Deserialize)]
+struct FlatFault {
+    kind: String,
+    status: Option<u16>,
+    milliseconds: Option<u64>,
+    to: Option<String>,
+    times: Option<u32>,
+    probability: Option<f64>,
+    #[serde(default)]
+    path: String,
+}
+
+impl TryFrom<FlatFault> for Fault {
+    type Error = String;
+
+    fn try_from(flat: FlatFault) -> Result<Self, String> {
+        let lacking = |what: &str| format!("a fault of the kind `{}` needs `{what}`", flat.kind);
+        let milliseconds = || flat.milliseconds.ok_or_else(|| lacking("milliseconds"));
+        let kind = match flat.kind.as_str() {
+            "status" => Kind::Status {
+                status: flat.status.ok_or_else(|| lacking("status"))?,
+            },
+            "hang" => Kind::Hang,
+            "delay" => Kind::Delay {
+                milliseconds: milliseconds()?,
+            },
+            "garbage" => Kind::Garbage,
+            "not-json" => Kind::NotJson,
+            "truncated" => Kind::Truncated,
+            "drip" => Kind::Drip {
+                milliseconds: milliseconds()?,
+            },
+            "no-flavor" => Kind::NoFlavor,
+            "wrong-flavor" => Kind::WrongFlavor,
+            "wrong-type" => Kind::WrongType,
+            "no-etag" => Kind::NoEtag,
+            "redirect" => Kind::Redirect {
+                to: flat.to.clone().ok_or_else(|| lacking("to"))?,
+            },
+            "reset" => Kind::Reset,
+            "close" => Kind::Close,
+            "oversized" => Kind::Oversized,
+            other => return Err(format!("`{other}` is no kind of fault")),
+        };
+        Ok(Self {
+            kind,
+            times: flat.times,
+            probability: flat.probability.unwrap_or(1.0),
+            path: flat.path,
+        })
+    }
 }
 
 /// What happens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
     /// An error status, such as 503 or 429.
@@ -251,7 +301,53 @@ mod tests {
             let written = serde_json::to_string(&fault).unwrap();
             assert_eq!(serde_json::from_str::<Fault>(&written).unwrap(), fault);
         }
-        assert!(serde_json::from_str::<Fault>(r#"{"kind": "what"}"#).is_err());
+        for (text, problem) in [
+            (r#"{"kind": "what"}"#, "`what` is no kind of fault"),
+            (
+                r#"{"kind": "drip"}"#,
+                "of the kind `drip` needs `milliseconds`",
+            ),
+            (
+                r#"{"kind": "status"}"#,
+                "of the kind `status` needs `status`",
+            ),
+            (
+                r#"{"kind": "redirect"}"#,
+                "of the kind `redirect` needs `to`",
+            ),
+            (r#"{"status": 503}"#, "missing field `kind`"),
+        ] {
+            let told = serde_json::from_str::<Fault>(text).unwrap_err().to_string();
+            assert!(told.contains(problem), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        let milliseconds = 5;
+        let to = "http://other.example/".to_owned();
+        for kind in [
+            Kind::Status { status: 429 },
+            Kind::Hang,
+            Kind::Delay { milliseconds },
+            Kind::Garbage,
+            Kind::NotJson,
+            Kind::Truncated,
+            Kind::Drip { milliseconds },
+            Kind::NoFlavor,
+            Kind::WrongFlavor,
+            Kind::WrongType,
+            Kind::NoEtag,
+            Kind::Redirect { to },
+            Kind::Reset,
+            Kind::Close,
+            Kind::Oversized,
+        ] {
+            let fault = Fault::times(kind, 2);
+            let written = serde_json::to_string(&fault).unwrap();
+            let read: Fault = serde_json::from_str(&written).unwrap();
+            assert_eq!(read, fault, "{written}");
+        }
     }
 
     #[test]

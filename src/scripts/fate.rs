@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What became of one script.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Fate {
     /// Its turn has not come yet.
@@ -83,6 +83,7 @@ impl Fate {
 
 /// What is known of one script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "FlatEntry")]
 pub struct Entry {
     /// Its metadata key.
     pub key: String,
@@ -99,6 +100,51 @@ pub struct Entry {
     /// What became of it.
     #[serde(flatten)]
     pub fate: Fate,
+}
+
+/// An entry as it is read. What serde derives for a flattened enum keeps every value aside first, and is several times as
+/// much program.
+#[derive(Deserialize)]
+struct FlatEntry {
+    key: String,
+    source: String,
+    interpreter: Vec<String>,
+    started: Option<String>,
+    ended: Option<String>,
+    starts: u32,
+    state: String,
+    status: Option<i32>,
+    signal: Option<i32>,
+    seconds: Option<u32>,
+    reason: Option<String>,
+}
+
+impl TryFrom<FlatEntry> for Entry {
+    type Error = String;
+
+    fn try_from(flat: FlatEntry) -> Result<Self, String> {
+        let incomplete = || format!("{} is no state, or lacks its value", flat.state);
+        let fate = match flat.state.as_str() {
+            "waiting" => Some(Fate::Waiting),
+            "running" => Some(Fate::Running),
+            "exited" => flat.status.map(|status| Fate::Exited { status }),
+            "killed" => flat.signal.map(|signal| Fate::Killed { signal }),
+            "timed-out" => flat.seconds.map(|seconds| Fate::TimedOut { seconds }),
+            "not-fetched" => flat.reason.map(|reason| Fate::NotFetched { reason }),
+            "not-started" => flat.reason.map(|reason| Fate::NotStarted { reason }),
+            "interrupted" => Some(Fate::Interrupted),
+            _ => None,
+        };
+        Ok(Self {
+            fate: fate.ok_or_else(incomplete)?,
+            key: flat.key,
+            source: flat.source,
+            interpreter: flat.interpreter,
+            started: flat.started,
+            ended: flat.ended,
+            starts: flat.starts,
+        })
+    }
 }
 
 /// One run of the runner.
@@ -169,7 +215,24 @@ mod tests {
         assert_eq!(json["scripts"][2]["state"], "exited");
         assert_eq!(json["scripts"][2]["status"], 3);
         assert_eq!(json["scripts"][3]["signal"], 9);
-        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+        assert_eq!(
+            serde_json::from_value::<Record>(json.clone()).unwrap(),
+            record
+        );
+        for (field, index) in [("state", 0), ("status", 2), ("signal", 3), ("reason", 5)] {
+            let mut json = json.clone();
+            json["scripts"][index][field] = "forgotten".into();
+            let is_text = field == "reason";
+            assert_eq!(
+                serde_json::from_value::<Record>(json.clone()).is_ok(),
+                is_text
+            );
+            json["scripts"][index]
+                .as_object_mut()
+                .unwrap()
+                .remove(field);
+            assert!(serde_json::from_value::<Record>(json).is_err(), "{field}");
+        }
         let codes: Vec<_> = record
             .scripts
             .iter()
