@@ -13,6 +13,7 @@ pub mod executables;
 pub mod files;
 pub mod foreground;
 pub mod hostname;
+pub mod json;
 pub mod local_users;
 pub mod locks;
 pub mod log;
