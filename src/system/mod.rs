@@ -6,6 +6,7 @@
 pub mod accounts_database;
 pub mod channel;
 pub mod credentials;
+mod cryptography;
 pub mod environment;
 pub mod ethtool;
 pub mod events;
