@@ -293,10 +293,7 @@ impl Socket {
     }
 
     /// Waits for one datagram and hands out its messages.
-    fn receive(
-        &mut self,
-        each: &mut dyn FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
-    ) -> Result<(), NetlinkError> {
+    fn receive(&mut self, each: &mut Each<'_>) -> Result<(), NetlinkError> {
         self.buffer.clear();
         match self.socket.recv(&mut self.buffer, 0) {
             Ok(_) => messages(&self.buffer, each),
@@ -305,6 +302,9 @@ impl Socket {
         }
     }
 }
+
+/// What takes messages, each with its header.
+type Each<'a> = dyn FnMut(&Header, &[u8]) -> Result<(), NetlinkError> + 'a;
 
 /// What the program reads of a message's header.
 struct Header {
@@ -323,10 +323,7 @@ impl Header {
 }
 
 /// Hands out the messages of one datagram.
-fn messages(
-    mut datagram: &[u8],
-    each: &mut dyn FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
-) -> Result<(), NetlinkError> {
+fn messages(mut datagram: &[u8], each: &mut Each<'_>) -> Result<(), NetlinkError> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(NetlinkError::malformed)?;
         if message.message_type() == NLMSG_OVERRUN {
