@@ -2,8 +2,6 @@
 //!
 //! A total parser: a line that cannot be understood costs that line (spec/core.md 6.3, 6.4; spec/beyond.md 5).
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::Value;
 use thiserror::Error;
@@ -11,6 +9,7 @@ use thiserror::Error;
 use super::names::{self, NameError};
 use crate::metadata::attributes::boolean;
 use crate::metadata::document::{Attributes, Document, Presence};
+use crate::system::order::{InOrder, Map};
 
 /// Where a line of keys stands in metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +52,7 @@ pub struct Key {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DesiredKeys {
     /// The valid keys of every user, in the order of metadata.
-    pub users: BTreeMap<String, Vec<Key>>,
+    pub users: Map<String, Vec<Key>>,
     /// Lines that were refused.
     pub problems: Vec<Problem>,
     /// Whether every source could be read. Otherwise a user who is not listed may still be wanted.
@@ -75,7 +74,7 @@ impl DesiredKeys {
     #[must_use]
     pub fn without_users(&self) -> Self {
         Self {
-            users: BTreeMap::new(),
+            users: Map::new(),
             problems: self.problems.clone(),
             complete: self.complete,
         }
@@ -139,11 +138,17 @@ pub fn desired(document: &Document, now: Timestamp) -> DesiredKeys {
         complete: true,
         ..DesiredKeys::default()
     };
+    let mut keys = Vec::new();
     for (source, text) in sources(document) {
         match text {
-            Some(text) => read_lines(text, source, now, &mut desired),
+            Some(text) => read_lines(text, source, now, &mut keys, &mut desired.problems),
             None => desired.complete = false,
         }
+    }
+    // The users in order, so that none is put between others; the keys of each stay in the order of metadata.
+    keys.put_in_order_by(|(user, _)| user.clone());
+    for (user, key) in keys {
+        add(desired.users.get_or_insert_with(user, Vec::new), key);
     }
     desired
 }
@@ -183,17 +188,21 @@ fn project_keys_blocked(instance: &Presence<Attributes>) -> bool {
     !value("sshKeys").is_empty() || boolean(value("block-project-ssh-keys")) == Some(true)
 }
 
-fn read_lines(text: &str, source: Source, now: Timestamp, desired: &mut DesiredKeys) {
+fn read_lines(
+    text: &str,
+    source: Source,
+    now: Timestamp,
+    keys: &mut Vec<(String, Key)>,
+    problems: &mut Vec<Problem>,
+) {
     for (index, line) in text.split('\n').enumerate() {
         let line = line.trim();
         if line.is_empty() {
             continue;
         }
         match read_line(line, source, now) {
-            Ok((user, key)) => add(desired.users.entry(user).or_default(), key),
-            Err(reason) => desired
-                .problems
-                .push(problem(line, source, index + 1, reason)),
+            Ok(key) => keys.push(key),
+            Err(reason) => problems.push(problem(line, source, index + 1, reason)),
         }
     }
 }

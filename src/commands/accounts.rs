@@ -1,6 +1,5 @@
 //! `gce-guest accounts` and `gce-guest explain user`: the users that metadata asks for, for people and for scripts.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -23,7 +22,7 @@ use crate::agent::report::Input;
 use crate::agent::status;
 use crate::commands::{explain as explanation, input, network};
 use crate::system::json::object;
-use crate::system::order::Gather;
+use crate::system::order::Set;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
@@ -195,7 +194,7 @@ fn list(form: Form) -> anyhow::Result<ExitCode> {
     );
     let refused = situation.desired.problems.iter();
     let refused = refused.filter_map(|problem| problem.user.as_ref());
-    let names: BTreeSet<&String> = situation.observed.users.keys().chain(refused).into_set();
+    let names: Set<&String> = situation.observed.users.keys().chain(refused).collect();
     let users: Vec<Value> = names
         .into_iter()
         .map(|name| user(name, &situation, &plan))

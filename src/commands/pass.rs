@@ -1,6 +1,5 @@
 //! `gce-guest plan` and `gce-guest apply`: one pass of every manager, as it would be, and in fact.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::agent::slot::Slot;
 use crate::system::channel::{self, RecvTimeoutError};
 use crate::system::json::object;
 use crate::system::locks::{FileLock, LockError};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Set};
 use crate::system::root::Root;
 use crate::system::{files, log as sinks, time};
 
@@ -125,7 +124,7 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     require_root("change the machine")?;
     let managers = chosen(&arguments.only);
     // Managers may share a lock.
-    let mut paths = BTreeSet::new();
+    let mut paths = Set::new();
     let _locks = managers
         .iter()
         .filter(|manager| paths.insert(manager.lock()))

@@ -14,7 +14,7 @@
 //! A file without `[Generated]` is a predecessor's or an administrator's. When it lists all sections of the
 //! predecessors, they wrote it, and a value that equals the built-in one is nobody's choice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::file::{self, WriteError};
 use super::format;
@@ -22,7 +22,7 @@ use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::{self, OPTIONS, OptionSpec, Since};
 use super::policy::LOCK_SECTION;
 use super::sources::{INSTANCE_CONFIGS, Source, SourceText, Sources, is_state};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map};
 use crate::system::root::Root;
 
 /// What the top of the file says.
@@ -169,7 +169,7 @@ fn is_listed(option: &OptionSpec) -> bool {
 /// The file that is being put together.
 #[derive(Default)]
 struct Listing {
-    values: BTreeMap<(String, String), String>,
+    values: Map<(String, String), String>,
     record: Vec<(String, String)>,
 }
 

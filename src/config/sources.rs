@@ -4,7 +4,7 @@
 //! built-in values. Everything is derived afresh at each load: nothing that came from metadata lasts longer than the
 //! metadata (BUG 2). Reads three files and nothing else.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -15,6 +15,7 @@ use super::generated;
 use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::OptionSpec;
 use super::resolve::Loaded;
+use crate::system::order::Map;
 use crate::system::{files, root::Root};
 
 /// The user's settings.
@@ -139,8 +140,8 @@ pub fn check_file(path: &Path) -> Vec<Finding> {
 /// the project's. They are not merged.
 #[must_use]
 pub fn metadata_config<'a>(
-    instance: Option<&'a BTreeMap<String, String>>,
-    project: Option<&'a BTreeMap<String, String>>,
+    instance: Option<&'a Map<String, String>>,
+    project: Option<&'a Map<String, String>>,
 ) -> Option<&'a str> {
     [instance, project]
         .into_iter()
