@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use log::LevelFilter;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::{Form, counted, print, print_chain, print_json};
 use super::pass::{Once, record, take_place_of_agent};
@@ -21,6 +21,7 @@ use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::agent::status;
 use crate::commands::{explain as explanation, input, network};
+use crate::system::json::object;
 use crate::system::order::Set;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
@@ -280,12 +281,15 @@ fn user(name: &str, situation: &Situation, plan: &Plan) -> Value {
         (None, false, Some(_)) => "in line".into(),
         (None, false, None) => "not wanted".into(),
     };
-    json!({
-        "user": name,
-        "origin": origin,
-        "keys": keys.map_or(0, Vec::len),
-        "next_expiry": next_expiry.map(|expiry| expiry.to_string()),
-        "state": state,
-        "error": error,
-    })
+    object([
+        ("user", name.into()),
+        ("origin", origin.into()),
+        ("keys", keys.map_or(0, Vec::len).into()),
+        (
+            "next_expiry",
+            next_expiry.map(|expiry| expiry.to_string()).into(),
+        ),
+        ("state", state.into()),
+        ("error", error.into()),
+    ])
 }

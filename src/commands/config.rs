@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::counted;
 use super::tell;
@@ -15,6 +15,7 @@ use crate::config::options::{self, OPTIONS, Status};
 use crate::config::policy::Function;
 use crate::config::{self, Effective, Finding, Loaded, Origin, Severity, Source, documentation};
 use crate::metadata::{Client, Endpoint};
+use crate::system::json::object;
 use crate::system::{files, root::Root};
 
 /// How long the metadata server may take to answer a person.
@@ -357,51 +358,57 @@ fn write_origins(loaded: &Loaded, output: &mut impl Write) -> io::Result<()> {
 }
 
 fn as_json(loaded: &Loaded, metadata_read: bool) -> Value {
-    let disabled: Vec<&str> = loaded
-        .settings
-        .policy
-        .disabled()
-        .map(Function::word)
-        .collect();
-    json!({
-        "options": shown(loaded).map(option_json).collect::<Vec<_>>(),
-        "disabled": disabled,
-        "metadata": if metadata_read { "read" } else { "left out" },
-        "findings": loaded.warnings.iter().map(finding_json).collect::<Vec<_>>(),
-    })
+    let disabled = loaded.settings.policy.disabled().map(Function::word);
+    let metadata = if metadata_read { "read" } else { "left out" };
+    object([
+        ("options", shown(loaded).map(option_json).collect()),
+        ("disabled", disabled.collect()),
+        ("metadata", metadata.into()),
+        (
+            "findings",
+            loaded.warnings.iter().map(finding_json).collect(),
+        ),
+    ])
 }
 
 fn option_json(option: &Effective) -> Value {
     let known = options::find(option.section, option.name);
-    json!({
-        "section": option.section,
-        "option": option.name,
-        "value": option.value,
-        "default": known.map(options::OptionSpec::default_text),
-        "effect": !matches!(known.map(|known| known.status), Some(Status::Nothing(_))),
-        "origin": origin_json(&option.origin),
-        "overridden": option.overridden.iter().map(origin_json).collect::<Vec<_>>(),
-    })
+    let has_effect = !matches!(known.map(|known| known.status), Some(Status::Nothing(_)));
+    object([
+        ("section", option.section.into()),
+        ("option", option.name.into()),
+        ("value", option.value.clone().into()),
+        (
+            "default",
+            known.map(options::OptionSpec::default_text).into(),
+        ),
+        ("effect", has_effect.into()),
+        ("origin", origin_json(&option.origin)),
+        (
+            "overridden",
+            option.overridden.iter().map(origin_json).collect(),
+        ),
+    ])
 }
 
 fn origin_json(origin: &Origin) -> Value {
-    json!({
-        "source": origin.source.word(),
-        "place": origin.source.place(),
-        "line": origin.line,
-        "locked": origin.locked,
-    })
+    object([
+        ("source", origin.source.word().into()),
+        ("place", origin.source.place().into()),
+        ("line", origin.line.into()),
+        ("locked", origin.locked.into()),
+    ])
 }
 
 fn finding_json(finding: &Finding) -> Value {
-    json!({
-        "severity": severity_word(finding.severity),
-        "file": finding.file,
-        "line": finding.line,
-        "text": finding.text,
-        "problem": finding.problem,
-        "fix": finding.fix,
-    })
+    object([
+        ("severity", severity_word(finding.severity).into()),
+        ("file", finding.file.clone().into()),
+        ("line", finding.line.into()),
+        ("text", finding.text.clone().into()),
+        ("problem", finding.problem.clone().into()),
+        ("fix", finding.fix.clone().into()),
+    ])
 }
 
 fn severity_word(severity: Severity) -> &'static str {

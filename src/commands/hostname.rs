@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use log::LevelFilter;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::{Form, escaped};
 use super::pass::Once;
@@ -15,6 +15,7 @@ use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::config::values::Value as _;
 use crate::hostname::{Observed, Wishes, observe, plan};
+use crate::system::json::object;
 use crate::system::log as sinks;
 use crate::system::root::Root;
 
@@ -80,20 +81,25 @@ fn status(input: &Input, form: Form) -> anyhow::Result<ExitCode> {
     let wishes = Wishes::new(&input.settings);
     let observed = observe(&Root::machine())?;
     let plan = plan(&input.document, &input.settings, &observed);
-    let pending: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
-    let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
-    let status = json!({
-        "mode": wishes.mode.render(),
-        "form": wishes.form.render(),
-        "manages_hosts": wishes.hosts,
-        "metadata": input.document.instance.hostname.present(),
-        "name": plan.name.as_ref().map(|(name, _)| name.full()),
-        "source": plan.name.as_ref().map(|(_, source)| source.to_string()),
-        "kernel": observed.kernel,
-        "static": observed.static_name(),
-        "pending": pending,
-        "problems": problems,
-    });
+    let name = plan.name.as_ref().map(|(name, _)| name.full());
+    let source = plan.name.as_ref().map(|(_, source)| source.to_string());
+    let pending = plan.changes.iter().map(ToString::to_string);
+    let problems = plan.problems.iter().map(ToString::to_string);
+    let status = object([
+        ("mode", wishes.mode.render().into()),
+        ("form", wishes.form.render().into()),
+        ("manages_hosts", wishes.hosts.into()),
+        (
+            "metadata",
+            input.document.instance.hostname.present().cloned().into(),
+        ),
+        ("name", name.into()),
+        ("source", source.into()),
+        ("kernel", observed.kernel.clone().into()),
+        ("static", observed.static_name().into()),
+        ("pending", pending.collect()),
+        ("problems", problems.collect()),
+    ]);
     let mut out = io::stdout().lock();
     if form.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;

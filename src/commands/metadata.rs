@@ -178,7 +178,7 @@ fn wait(client: &Client, what: &What) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let format = query.format;
-    follow(client, &key, query, |answer| {
+    follow(client, &key, query, &mut |answer| {
         if seen.as_ref() == Some(&answer.etag) {
             return Ok(true);
         }
@@ -198,7 +198,7 @@ fn watch(client: &Client, what: &What) -> anyhow::Result<()> {
     }
     let format = query.format;
     let mut last = None;
-    follow(client, &key, query, |answer| {
+    follow(client, &key, query, &mut |answer| {
         if last.as_ref() != Some(&answer.etag) {
             print(&line(answer, format)?)?;
             last = Some(answer.etag.clone());
@@ -212,7 +212,7 @@ fn follow(
     client: &Client,
     key: &str,
     query: Query,
-    mut take: impl FnMut(&Answer) -> anyhow::Result<bool>,
+    take: &mut dyn FnMut(&Answer) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     sinks::start(&sinks::Options::console(LevelFilter::Info));
     let settings = Settings {

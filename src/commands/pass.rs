@@ -17,6 +17,7 @@ use crate::agent::managers::Manager;
 use crate::agent::report::{Input, Report};
 use crate::agent::slot::Slot;
 use crate::system::channel::{self, RecvTimeoutError};
+use crate::system::json::object;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::order::{InOrder, Set};
 use crate::system::root::Root;
@@ -276,16 +277,16 @@ fn page(reports: &[(Manager, Report)], diff: bool) -> String {
 fn as_json(changes: &str, input: &Input, reports: &[(Manager, Report)]) -> Value {
     let count: usize = reports.iter().map(|(_, report)| report.changes.len()).sum();
     let manager = |(manager, report): &(Manager, Report)| {
-        json!({
-            "manager": manager.name(),
-            "changes": report.changes,
-            "problems": report.problems.values().collect::<Vec<_>>(),
-            "failures": report.failures.values().collect::<Vec<_>>(),
-        })
+        object([
+            ("manager", manager.name().into()),
+            ("changes", json!(report.changes)),
+            ("problems", report.problems.values().cloned().collect()),
+            ("failures", report.failures.values().cloned().collect()),
+        ])
     };
-    json!({
-        changes: count,
-        "etag": &*input.etag,
-        "managers": reports.iter().map(manager).collect::<Vec<_>>(),
-    })
+    object([
+        (changes, count.into()),
+        ("etag", (*input.etag).into()),
+        ("managers", reports.iter().map(manager).collect()),
+    ])
 }

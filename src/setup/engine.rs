@@ -13,6 +13,7 @@ use super::LOGGER;
 use super::context::Context;
 use super::record::{Result as Ended, StepRecord};
 use crate::system::order::Map;
+use crate::system::threads;
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn run(steps: &[Step], context: &Context<'_>, began: Instant) -> Vec<StepRec
     std::thread::scope(|scope| {
         for step in steps {
             let (board, journal) = (&board, &journal);
-            scope.spawn(move || {
+            threads::start_within(scope, move || {
                 let record = run_step(step, context, board, began);
                 tell(&record);
                 journal.add(context, record.clone());

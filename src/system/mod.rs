@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod hostname;
 pub mod http_date;
 pub mod iso_8601;
+pub mod json;
 pub mod local_users;
 pub mod locks;
 pub mod log;

@@ -178,7 +178,7 @@ fn start_within(limit: Duration, hook: &Path, notice: &Notice) -> bool {
     let label = format!("{name}/{file}");
     let log = |channel, line: &str| said(&shown, &label, channel, line);
     let invocation = Invocation::new(hook, std::iter::empty::<OsString>());
-    let end = stream.run(&invocation, |channel, bytes| {
+    let end = stream.run(&invocation, &mut |channel, bytes| {
         streams.take(channel, bytes, log);
     });
     streams.finish(log);

@@ -400,7 +400,9 @@ fn drain(occasion: Occasion, key: &str, streams: &[StreamName]) -> ExitCode {
     let inputs = [LeftInput::First, LeftInput::Second];
     std::thread::scope(|scope| {
         for (stream, input) in streams.iter().zip(inputs) {
-            scope.spawn(move || drain_stream(occasion.logger(), key, stream.channel(), input));
+            threads::start_within(scope, move || {
+                drain_stream(occasion.logger(), key, stream.channel(), input);
+            });
         }
     });
     ExitCode::SUCCESS

@@ -4,6 +4,7 @@ mod attempts;
 pub mod choice;
 pub mod clients;
 pub mod ifcfg;
+mod ini;
 pub mod netplan;
 pub mod networkd;
 pub mod networkmanager;
@@ -11,7 +12,6 @@ pub mod nics;
 mod problem;
 mod ways;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -470,30 +470,6 @@ impl Changed {
         self.backends.extend(ways::readers(path));
         self.paths.insert(path.to_path_buf());
     }
-}
-
-/// A section of an INI file: its name, and its keys with their values; a key without a value is left out, and a section
-/// without keys too.
-type Section<'a> = (&'a str, &'a [(&'a str, Option<String>)]);
-
-/// The text of an INI file of ours.
-fn ini(sections: &[Section<'_>]) -> String {
-    let mut text = format!("{MARK}\n");
-    for (name, keys) in sections {
-        let mut keys = keys
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)))
-            .peekable();
-        if keys.peek().is_none() {
-            continue;
-        }
-        // Writing into a text cannot fail.
-        let _ = writeln!(text, "\n[{name}]");
-        for (key, value) in keys {
-            let _ = writeln!(text, "{key}={value}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

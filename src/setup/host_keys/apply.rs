@@ -18,6 +18,7 @@ use crate::system::order::Map;
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
 use crate::system::selinux;
+use crate::system::threads;
 
 /// The beginning of the name of the private directory.
 const PRIVATE: &str = ".gce-guest-host-keys-";
@@ -37,7 +38,7 @@ pub fn generate<'a>(
     root: &Root,
     directory: &str,
     types: impl IntoIterator<Item = &'a String>,
-    made: impl FnMut(&str, String) + Send,
+    made: &mut (dyn FnMut(&str, String) + Send),
 ) -> anyhow::Result<Map<String, String>> {
     let path = root.path(directory);
     let place = Directory::open(&path).with_context(|| format!("open {directory}"))?;
@@ -49,7 +50,7 @@ pub fn generate<'a>(
     std::thread::scope(|scope| {
         for key_type in types {
             let (made, failed, place, private) = (&made, &failed, &place, &private);
-            scope.spawn(move || {
+            threads::start_within(scope, move || {
                 let file = format!("{directory}/ssh_host_{key_type}_key");
                 info!(target: LOGGER, "Generating SSH key {file}.");
                 match generate_one(root, place, private, Path::new(&file), key_type) {

@@ -71,7 +71,7 @@ pub fn make_missing(context: &Context<'_>) -> anyhow::Result<Outcome> {
         made: Made::default(),
     };
     let place = Place::of_boot(&context.root);
-    let failed = generate(context, &plan, |key_type, public| {
+    let failed = generate(context, &plan, &mut |key_type, public| {
         record.made.keys.insert(key_type.to_owned(), public);
         remember(&place, MADE_IN_BOOT, &record);
     })?;
@@ -117,7 +117,7 @@ fn renew_for_instance(context: &Context<'_>) -> anyhow::Result<Outcome> {
     }
     let mut made = observed.made.clone();
     let mut fresh = Keys::new();
-    let failed = generate(context, &plan, |key_type, public| {
+    let failed = generate(context, &plan, &mut |key_type, public| {
         made.keys.insert(key_type.to_owned(), public.clone());
         remember(&place, MADE, &made);
         fresh.insert(key_type.to_owned(), public);
@@ -206,7 +206,7 @@ fn configured(context: &Context<'_>) -> Set<String> {
 fn generate(
     context: &Context<'_>,
     plan: &Plan,
-    made: impl FnMut(&str, String) + Send,
+    made: &mut (dyn FnMut(&str, String) + Send),
 ) -> anyhow::Result<Map<String, String>> {
     if plan.generate.is_empty() {
         return Ok(Map::new());
