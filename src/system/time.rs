@@ -203,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "another's word for the time")]
     fn it_is_as_late_as_others_say() {
         let before = Timestamp::now();
         let now = now();
