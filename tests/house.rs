@@ -128,6 +128,9 @@ const SPEAKING: [&str; 9] = [
 /// Types of `system` that are open files: a plan may hold what describes, not what acts.
 const OPEN: [&str; 2] = ["Directory", "FileLock"];
 
+/// Maps and sets that are for tests only.
+const TREES: [&str; 2] = ["std::collections::BTreeMap", "std::collections::BTreeSet"];
+
 /// How long a file may be without its tests, in lines.
 const LONGEST: usize = 500;
 
@@ -221,6 +224,14 @@ fn pure_plans(file: &File) -> Vec<Breach> {
         }
     }
     breaches
+}
+
+fn small_maps(file: &File) -> Vec<Breach> {
+    named(
+        file,
+        &TREES,
+        "of which each type takes kilobytes: take those of `system::order`",
+    )
 }
 
 fn named(file: &File, forbidden: &[&str], why: &str) -> Vec<Breach> {
@@ -323,6 +334,11 @@ fn rooms_act_on_the_machine_through_system_only() {
 #[test]
 fn plans_are_pure() {
     hold(&sources("src"), pure_plans);
+}
+
+#[test]
+fn maps_and_sets_are_small() {
+    hold(&sources("src"), small_maps);
 }
 
 #[test]
@@ -553,6 +569,25 @@ fn pure_plans_are_left_alone() {
             Vec::<String>::new(),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn large_maps_and_sets_are_found() {
+    let file = "src/system/users.rs";
+    for text in [
+        "use std::collections::BTreeMap;",
+        "use std::collections::{BTreeSet as Set, HashMap};",
+        "fn f() { std::collections::BTreeMap::<u8, u8>::new(); }",
+    ] {
+        assert!(breaks(small_maps, file, text), "{text}");
+    }
+    for text in [
+        "use std::collections::{HashMap, VecDeque};",
+        "use crate::system::order::{Map, Set};",
+        "#[cfg(test)]\nmod tests { use std::collections::BTreeMap; }",
+    ] {
+        assert!(!breaks(small_maps, file, text), "{text}");
     }
 }
 

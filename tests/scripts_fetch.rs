@@ -18,7 +18,7 @@ use gce_guest::scripts::source::{Source, UNIVERSE};
 use gce_guest::system::files::PrivateDirectory;
 use gce_guest::system::web::Times;
 use support::vm::{PATIENCE, Vm};
-use support::web::{TOKEN, Web};
+use support::web::{P256, TOKEN, Web};
 use support::{Daemon, PROGRAM, in_sandbox, output_within, poll_until, run};
 
 /// What the script that every host serves prints, as it stands in the log.
@@ -187,6 +187,52 @@ fn an_untrusted_server_gets_no_request_and_runs_no_script() {
                 "{said}"
             );
             assert_eq!(web.seen(), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn a_server_is_understood_with_every_kind_of_key_and_by_either_tls() {
+    in_sandbox(
+        "a_server_is_understood_with_every_kind_of_key_and_by_either_tls",
+        || {
+            let web = Web::new();
+            let p384 = "ec -pkeyopt ec_paramgen_curve:secp384r1";
+            let kinds = [
+                ("rsa", "rsa:2048"),
+                ("p256", P256),
+                ("p384", p384),
+                ("ed25519", "ed25519"),
+            ];
+            let url = |port: u16| format!("https://other.example:{port}/script");
+            let mut port = 4430;
+            for (name, kind) in kinds {
+                for options in [
+                    "-tls1_2",
+                    "-tls1_3",
+                    "-tls1_2 -cipher ECDHE+AES128",
+                    "-tls1_3 -groups P-384",
+                ] {
+                    port += 1;
+                    let server = web.openssl_server(name, kind, port, options);
+                    let fetched = fetch(&url(port), &Limits::patient());
+                    let said = server.said();
+                    assert!(fetched.is_ok(), "{name} {options}: {fetched:?}\n{said}");
+                    assert!(said.contains("FILE:script"), "{name} {options}:\n{said}");
+                }
+            }
+            for options in [
+                "-tls1_2 -cipher CHACHA20",
+                "-tls1_3 -ciphersuites TLS_CHACHA20_POLY1305_SHA256",
+            ] {
+                port += 1;
+                let server = web.openssl_server("rsa", "rsa:2048", port, options);
+                let told = fetch(&url(port), &Limits::patient())
+                    .unwrap_err()
+                    .to_string();
+                assert!(told.contains("have it allow AES-GCM"), "{options}: {told}");
+                assert!(!server.said().contains("FILE:"), "{}", server.said());
+            }
         },
     );
 }

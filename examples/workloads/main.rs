@@ -6,7 +6,6 @@
     reason = "a developer's tool: it prints what came of the work, so that none of it is left out"
 )]
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use gce_guest::config::Settings;
 use gce_guest::metadata::Document;
 use gce_guest::network;
 use gce_guest::system::netlink::{Link, Route};
+use gce_guest::system::order::Map;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn users() -> usize {
     let text = tree(&json!({"ssh-keys": lines.join("\n")}), &json!([])).to_string();
     let document = parsed(&text);
     let desired = keys::desired(&document, Timestamp::UNIX_EPOCH);
-    let users: BTreeMap<String, UserState> = (0..2500)
+    let users: Map<String, UserState> = (0..2500)
         .map(|number| (user(number), state(number)))
         .collect();
     let observed = Observed {
@@ -132,11 +132,7 @@ fn document() -> usize {
     }
     let text = tree(&Value::from(attributes), &json!([])).to_string();
     let document = parsed(&text);
-    document
-        .instance
-        .attributes
-        .present()
-        .map_or(0, BTreeMap::len)
+    document.instance.attributes.present().map_or(0, Map::len)
 }
 
 fn tree(attributes: &Value, nics: &Value) -> Value {

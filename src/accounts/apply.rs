@@ -1,6 +1,5 @@
 //! Carrying out a plan: the only place in this room that acts, through `system`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -17,6 +16,7 @@ use super::{commands, observe, sudoers};
 use crate::config::settings;
 use crate::system::accounts_database::{AccountsDatabase, CreateError};
 use crate::system::files::{self, Attributes};
+use crate::system::order::Set;
 use crate::system::processes::{self, Invocation};
 
 /// What came of a plan.
@@ -39,13 +39,14 @@ pub fn apply<'a>(plan: &'a Plan, settings: &settings::Accounts, sources: &Source
         }
     }
     let mut ledger = intended_ledger(plan);
-    let mut postponed = BTreeSet::new();
+    let mut postponed = Set::new();
     if ledger != plan.ledger
         && let Err(error) = record(&ledger)
     {
         outcome.failures.push(("the ledger".into(), error));
         // What cannot be recorded is not given. What is to be taken away is not held up by a full disk.
-        postponed.extend(ledger.creating.difference(&plan.ledger.creating).cloned());
+        let begun = |name: &&String| plan.ledger.creating.contains(*name);
+        postponed.extend(ledger.creating.iter().filter(|name| !begun(name)).cloned());
         postponed.extend(intentions(plan).map(|(name, _)| name));
         ledger = Arc::clone(&plan.ledger);
     }

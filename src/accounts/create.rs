@@ -2,8 +2,6 @@
 //!
 //! docs/accounts.md says when which of the two is used, and why.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use anyhow::Context;
 use log::{Level, log};
 
@@ -14,7 +12,7 @@ use crate::config::settings;
 use crate::system::accounts_database::{
     Account, AccountsDatabase, CreateError, NewUser, Unsuitable,
 };
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 use crate::system::{processes, time};
 
 /// From how many new users on the log says why they are created one by one: it takes seconds then.
@@ -28,12 +26,12 @@ pub(super) struct Creations<'a> {
     settings: &'a settings::Accounts,
     sources: &'a Sources,
     /// Users whose creation an earlier run began and did not end.
-    resumed: &'a BTreeSet<String>,
+    resumed: &'a Set<String>,
     /// Those that can be created at once, until that was tried.
-    together: BTreeMap<&'a str, &'a Creation>,
+    together: Map<&'a str, &'a Creation>,
     database: Option<Result<AccountsDatabase, Unsuitable>>,
-    made: BTreeMap<String, Account>,
-    lost: BTreeSet<String>,
+    made: Map<String, Account>,
+    lost: Set<String>,
     begun: bool,
     failure: Option<anyhow::Error>,
 }
@@ -43,12 +41,12 @@ impl<'a> Creations<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         settings: &'a settings::Accounts,
-        postponed: &BTreeSet<String>,
+        postponed: &Set<String>,
         sources: &'a Sources,
     ) -> Self {
         let resumed = &plan.ledger.creating;
         let built_in = commands::are_built_in(settings);
-        let mut together = BTreeMap::new();
+        let mut together = Map::new();
         let can_be = |user: &&UserPlan| built_in && !postponed.contains(&user.name);
         for user in plan.users.iter().filter(can_be) {
             if let Some(UserChange::Create(creation)) = user.changes.first() {
@@ -65,8 +63,8 @@ impl<'a> Creations<'a> {
             resumed,
             together,
             database: None,
-            made: BTreeMap::new(),
-            lost: BTreeSet::new(),
+            made: Map::new(),
+            lost: Set::new(),
             begun: false,
             failure: None,
         }
@@ -111,7 +109,7 @@ impl<'a> Creations<'a> {
             }
             Err(error) => {
                 self.begun = matches!(error, CreateError::Failed { begun: true, .. });
-                self.lost = users.into_iter().map(|user| user.name).into_set();
+                self.lost = users.into_iter().map(|user| user.name).collect();
                 self.failure = Some(error.into());
             }
         }
@@ -129,7 +127,7 @@ impl<'a> Creations<'a> {
 
     /// Why users were lost, and which.
     pub(super) fn failure(self) -> Option<(String, anyhow::Error)> {
-        let first = self.lost.first()?;
+        let first = self.lost.iter().next()?;
         let who = match self.lost.len() {
             1 => first.clone(),
             count => format!("users {first} and {} more", count - 1),

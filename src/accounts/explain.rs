@@ -329,7 +329,7 @@ mod tests {
                     && link.text.contains("line 3 of instance/attributes/ssh-keys"))
         );
         assert_eq!(failing(&links), Vec::<&str>::new());
-        desired.users.clear();
+        desired.users = Default::default();
         assert!(failing(&explain("a", &desired, &settings, &good))[0].contains("line 3"));
     }
 }

@@ -4,7 +4,6 @@
 //! whatever the owner plants there, he reaches only what he could reach anyway (spec/core.md SEC 6, SEC 7). A home that
 //! does not answer, on a dead file server say, costs its own user and nobody else.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +18,7 @@ use super::plan::{Account, KeysFile};
 use super::visits::Visits;
 use crate::system::credentials::{Credentials, GivenUp};
 use crate::system::files::{self, Attributes, Directory, Stamp};
+use crate::system::order::Map;
 use crate::system::root::Root;
 use crate::system::{selinux, time};
 
@@ -33,7 +33,7 @@ pub struct Homes {
     configuration: Listing,
     keys_files: KeysFiles,
     /// What sshd said of users, where it depends on them. It is asked again when its answer may be another.
-    asked: Mutex<BTreeMap<String, String>>,
+    asked: Mutex<Map<String, String>>,
     /// Whether it did not answer in this pass.
     sshd_is_late: AtomicBool,
     /// When it was asked first, in seconds since 1970.
@@ -227,7 +227,7 @@ impl Homes {
 struct Task {
     place: Place,
     keys: Vec<String>,
-    labels: BTreeMap<PathBuf, Vec<u8>>,
+    labels: Map<PathBuf, Vec<u8>>,
 }
 
 impl Task {
@@ -355,7 +355,7 @@ impl Place {
     fn write(
         &self,
         keys: &[String],
-        labels: &BTreeMap<PathBuf, Vec<u8>>,
+        labels: &Map<PathBuf, Vec<u8>>,
         given_up: &GivenUp,
     ) -> io::Result<()> {
         let (name, directories) = self.split();

@@ -1,16 +1,15 @@
 //! The SELinux contexts of files and directories that a pass may make, looked up together.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::system::order::Gather;
+use crate::system::order::Map;
 use crate::system::root::Root;
 use crate::system::selinux;
 
 /// What the policy has said in this pass; for a path on which it has no opinion that is nothing.
 #[derive(Debug, Default)]
-pub(super) struct Labels(Mutex<BTreeMap<PathBuf, Option<Vec<u8>>>>);
+pub(super) struct Labels(Mutex<Map<PathBuf, Option<Vec<u8>>>>);
 
 impl Labels {
     /// Asks for these paths, in as few processes as possible.
@@ -18,18 +17,18 @@ impl Labels {
         let mut known = self.lock();
         let is_unknown = |path: &PathBuf| !known.contains_key(path);
         let unknown: Vec<PathBuf> = paths.into_iter().filter(is_unknown).collect();
-        let mut found = selinux::default_contexts(&Root::machine(), &unknown);
+        let found = selinux::default_contexts(&Root::machine(), &unknown);
         let contexts = unknown.into_iter().map(|path| {
-            let context = found.remove(&path);
+            let context = found.get(&path).cloned();
             (path, context)
         });
         known.extend(contexts);
     }
 
     /// The contexts of these paths, as far as they were asked for.
-    pub(super) fn of(&self, paths: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(super) fn of(&self, paths: &[PathBuf]) -> Map<PathBuf, Vec<u8>> {
         let context = |path: &PathBuf| Some((path.clone(), self.known(path)?));
-        paths.iter().filter_map(context).into_map()
+        paths.iter().filter_map(context).collect()
     }
 
     /// The context of a path, if it was asked for.
@@ -37,7 +36,7 @@ impl Labels {
         self.lock().get(path).cloned().flatten()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Vec<u8>>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<PathBuf, Option<Vec<u8>>>> {
         // A poisoned lock is whole: nothing in here can panic between two writes.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,12 +4,10 @@
 //! beside it says for each name where the account came from and which rights we gave; and which accounts are being created
 //! at this moment, so that a kill between `useradd` and the record of it forgets nothing (spec/core.md 6.8, SEC 9).
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::names;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// The directory of both files.
 pub const DIRECTORY: &str = "/var/lib/google";
@@ -48,10 +46,10 @@ pub struct Ledger {
     pub instance_id: Option<String>,
     /// The managed users.
     #[serde(default)]
-    pub users: BTreeMap<String, Record>,
+    pub users: Map<String, Record>,
     /// Accounts whose creation was about to begin when this was written.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub creating: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Set::is_empty")]
+    pub creating: Set<String>,
 }
 
 impl Ledger {
@@ -83,7 +81,7 @@ impl Ledger {
                     origin: Origin::Adopted,
                     sudo_given: true,
                 };
-                ledger.users.entry(line.to_owned()).or_insert(unknown);
+                ledger.users.get_or_insert_with(line.to_owned(), || unknown);
             } else {
                 problems.push(format!(
                     "{NAMES_FILE} contains a line that is no user name; it is dropped"
@@ -98,16 +96,13 @@ impl Ledger {
 
     /// What we did to every account, those included whose creation was cut short: if they exist, we made them.
     #[must_use]
-    pub fn records(&self) -> BTreeMap<String, Record> {
+    pub fn records(&self) -> Map<String, Record> {
         self.records_of(self.users.keys().chain(&self.creating))
     }
 
     /// The same for some accounts.
     #[must_use]
-    pub fn records_of<'a>(
-        &self,
-        names: impl Iterator<Item = &'a String>,
-    ) -> BTreeMap<String, Record> {
+    pub fn records_of<'a>(&self, names: impl Iterator<Item = &'a String>) -> Map<String, Record> {
         let created = Record {
             origin: Origin::Created,
             sudo_given: true,
@@ -118,7 +113,7 @@ impl Ledger {
         };
         names
             .filter_map(|name| Some((name.clone(), record(name)?)))
-            .into_map()
+            .collect()
     }
 
     /// What to say where it is another instance's: who the users of the image are, since nobody takes back their keys and

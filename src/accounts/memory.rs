@@ -15,7 +15,6 @@
 //!
 //! So meddling is healed hardly later than on a machine whose metadata does not change. A restart remembers nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +30,7 @@ use super::sources::Sources;
 use super::{ledger, sudoers};
 use crate::config::settings;
 use crate::system::files::Stamp;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// How long a full look counts, in seconds: somewhat more than the watch of metadata takes to come round when nothing
 /// changes, which makes a full look.
@@ -49,7 +48,7 @@ struct Established {
     /// The machine, without its users.
     machine: Observed,
     /// The wanted users that are not in line.
-    out_of_line: BTreeSet<String>,
+    out_of_line: Set<String>,
 }
 
 /// What is remembered from pass to pass.
@@ -140,7 +139,7 @@ impl Memory {
     ) {
         let pending = self.pending.take();
         self.changed = Changed::default();
-        let users: BTreeSet<&String> = plan.users.iter().map(|user| &user.name).into_set();
+        let users: Set<&String> = plan.users.iter().map(|user| &user.name).collect();
         let mut failures = outcome.failures.iter();
         let is_sound = desired.complete
             && observed.sudoers_unknown.is_none()
@@ -152,7 +151,7 @@ impl Memory {
             settings: pending.settings,
             stamps: pending.stamps,
             machine: Observed {
-                users: BTreeMap::new(),
+                users: Map::new(),
                 ..observed
             },
             out_of_line: out_of_line(plan, failed),
@@ -166,24 +165,24 @@ impl Memory {
 }
 
 /// The users that are not in line after a pass in which these failed.
-fn out_of_line<'a>(plan: &'a Plan, failed: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+fn out_of_line<'a>(plan: &'a Plan, failed: impl Iterator<Item = &'a String>) -> Set<String> {
     let planned = plan.blocked.keys().chain(plan.refused.keys());
-    planned.chain(failed).cloned().into_set()
+    planned.chain(failed).cloned().collect()
 }
 
 /// The users that can need something: those whose wanted keys changed since the last pass, which may be to none at all,
 /// and those who were not in line after it.
 fn to_look_at(
     desired: &DesiredKeys,
-    changed: &BTreeSet<String>,
-    out_of_line: &BTreeSet<String>,
+    changed: &Set<String>,
+    out_of_line: &Set<String>,
     machine: &Observed,
-) -> BTreeSet<String> {
+) -> Set<String> {
     let ledger = &machine.ledger;
     let is_known =
         |name: &&String| desired.users.contains_key(*name) || ledger.users.contains_key(*name);
-    let known = changed.union(out_of_line).filter(is_known);
-    known.chain(&ledger.creating).cloned().into_set()
+    let known = changed.iter().chain(out_of_line).filter(is_known);
+    known.chain(&ledger.creating).cloned().collect()
 }
 
 /// The stamps of everything that a full look reads, but of homes.
@@ -294,7 +293,7 @@ mod tests {
     }
 
     /// The users of a plan whose files cannot be used, so that it fails for them.
-    fn failing(plan: &Plan, observed: &Observed) -> BTreeSet<String> {
+    fn failing(plan: &Plan, observed: &Observed) -> Set<String> {
         let is_refused = |name: &String| {
             let state = observed.users.get(name);
             matches!(
@@ -323,10 +322,8 @@ mod tests {
                 None => drop(ledger.users.remove(&user.name)),
             }
             let made = (true, false, Some(Vec::new()));
-            let state = machine
-                .users
-                .entry(user.name.clone())
-                .or_insert_with(|| state(&made));
+            let name = user.name.clone();
+            let state = machine.users.get_or_insert_with(name, || state(&made));
             if matches!(state, UserState::Missing { .. }) {
                 *state = self::state(&made);
             }
@@ -371,7 +368,7 @@ mod tests {
         ) {
             let settings = settings::Accounts::default();
             let mut found = machine(&users, &recorded);
-            let mut known: Option<(DesiredKeys, BTreeSet<String>)> = None;
+            let mut known: Option<(DesiredKeys, Set<String>)> = None;
             for document in &documents {
                 let desired = desired(document);
                 let full = plan(&desired, &settings, &found);

@@ -1,6 +1,5 @@
 //! Reading the machine as far as accounts are concerned. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::config::settings;
 use crate::system::files::{self, Directory};
 use crate::system::local_users::LocalUsers;
 use crate::system::name_service::NameService;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 use crate::system::users::{Group, User};
 
 /// The largest state file that is read, in bytes.
@@ -38,7 +37,7 @@ pub fn observe<'a>(
     sources: &Sources,
 ) -> io::Result<(Observed, Vec<String>)> {
     let (ledger, ledger_is_recorded, problems) = read_ledger()?;
-    let mut names: BTreeSet<String> = wanted.cloned().into_set();
+    let mut names: Set<String> = wanted.cloned().collect();
     names.extend(ledger.users.keys().chain(&ledger.creating).cloned());
     let mut observed = Observed {
         instance_id,
@@ -50,7 +49,7 @@ pub fn observe<'a>(
     match sources.names.group(sudoers::GROUP) {
         Ok(Some(group)) => {
             observed.sudoers_group = true;
-            observed.sudoers = group.members.into_iter().into_set();
+            observed.sudoers = group.members.into_iter().collect();
         }
         Ok(None) => {}
         Err(error) => observed.sudoers_unknown = Some(error.to_string()),
@@ -82,7 +81,7 @@ impl Observed {
 /// Looks again at some users only, on a machine that is otherwise as `before` (see [`super::memory`]).
 #[must_use]
 pub(super) fn observe_again(
-    names: BTreeSet<String>,
+    names: Set<String>,
     settings: &settings::Accounts,
     sources: &Sources,
     before: Observed,
@@ -144,11 +143,11 @@ struct Users<'a> {
 
 impl<'a> Users<'a> {
     fn look_up(
-        names: BTreeSet<String>,
+        names: Set<String>,
         settings: &'a settings::Accounts,
         sources: &'a Sources,
         machine: &'a Observed,
-    ) -> BTreeMap<String, UserState> {
+    ) -> Map<String, UserState> {
         let this = Self {
             local: LocalUsers::read_for(names.len()),
             settings,
@@ -159,7 +158,7 @@ impl<'a> Users<'a> {
             let state = this.state(&name);
             (name, state)
         };
-        let mut users: BTreeMap<String, UserState> = names.into_iter().map(state).into_map();
+        let mut users: Map<String, UserState> = names.into_iter().map(state).collect();
         let (mut accounts, mut files) = (Vec::new(), Vec::new());
         for (name, user) in &mut users {
             if let UserState::Present { account, keys, .. } = user

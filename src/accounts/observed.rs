@@ -1,10 +1,10 @@
 //! The machine as far as accounts are concerned, as [`super::observe`] finds it. Only types: what a plan is made from.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
+use crate::system::order::{Map, Set};
 
 /// The machine as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Observed {
     /// Whether the sudoers group exists.
     pub sudoers_group: bool,
     /// Who is in it.
-    pub sudoers: BTreeSet<String>,
+    pub sudoers: Set<String>,
     /// Why neither of both is known: the name service could not be asked.
     pub sudoers_unknown: Option<String>,
     /// The sudo rule.
@@ -28,7 +28,7 @@ pub struct Observed {
     /// Whether OS Login has taken over, so that users go without their accounts being deleted (spec/core.md SEC 10).
     pub oslogin: bool,
     /// Every user that metadata or the ledger names.
-    pub users: BTreeMap<String, UserState>,
+    pub users: Map<String, UserState>,
     /// Whether users are left out of `users` that are in line, as the last look found them.
     pub partial: bool,
     /// Whether the files of the ledger say exactly this.

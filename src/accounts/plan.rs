@@ -3,7 +3,6 @@
 //! The plan is made per user, so that whatever fails costs that user alone. It is made from the whole latest document and
 //! the machine as it is: there is no memory of earlier passes but the ledger.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authorized_keys;
@@ -12,7 +11,7 @@ use super::ledger::{Ledger, Origin, Record};
 pub use super::observed::{Account, KeysFile, NameClash, Observed, SudoersRule, UserState};
 use super::sudoers;
 use crate::config::settings;
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map};
 
 /// Everything to do, in this order: the machine, then the users, then the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,9 +22,9 @@ pub struct Plan {
     pub users: Vec<UserPlan>,
     /// Users that cannot be brought in line now, or what else in words that are no user name, with the reason. They are
     /// tried again.
-    pub blocked: BTreeMap<String, String>,
+    pub blocked: Map<String, String>,
     /// Users that will not be brought in line, with the reason: the configuration says so.
-    pub refused: BTreeMap<String, String>,
+    pub refused: Map<String, String>,
     /// The ledger as it is before any of this; the records of `users` are added as they succeed.
     pub ledger: Arc<Ledger>,
     /// Whether the files of the ledger say exactly what `ledger` does.
@@ -164,7 +163,7 @@ impl Plan {
     fn provide(
         &mut self,
         desired: &DesiredKeys,
-        records: &BTreeMap<String, Record>,
+        records: &Map<String, Record>,
         settings: &settings::Accounts,
         observed: &Observed,
     ) {
@@ -172,7 +171,7 @@ impl Plan {
         let mut everybody = desired.users.iter();
         let wanted = std::iter::from_fn(|| {
             if observed.partial {
-                looked_at.find_map(|name| desired.users.get_key_value(name))
+                looked_at.find_map(|name| Some((name, desired.users.get(name)?)))
             } else {
                 everybody.next()
             }
@@ -207,7 +206,7 @@ impl Plan {
     fn withdraw(
         &mut self,
         desired: &DesiredKeys,
-        records: &BTreeMap<String, Record>,
+        records: &Map<String, Record>,
         settings: &settings::Accounts,
         observed: &Observed,
     ) {

@@ -6,14 +6,13 @@
 //! the new document alone (a property below holds it to that): nothing can go stale, because nothing is taken over but for
 //! bytes that are the same.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::keys::{self, DesiredKeys, Problem, Source};
 use crate::metadata::document::Document;
-use crate::system::order::{Gather, InOrder};
+use crate::system::order::{InOrder, Set};
 
 /// With more differing lines than this everything is read anew, which is then as quick.
 const LINES_LIMIT: usize = 32;
@@ -27,20 +26,20 @@ pub enum Changed {
     /// Any of them.
     Any,
     /// Nobody else.
-    Users(BTreeSet<String>),
+    Users(Set<String>),
 }
 
 impl Default for Changed {
     /// Nobody.
     fn default() -> Self {
-        Self::Users(BTreeSet::new())
+        Self::Users(Set::new())
     }
 }
 
 impl Changed {
     /// The users, where they are known.
     #[must_use]
-    pub fn users(&self) -> Option<&BTreeSet<String>> {
+    pub fn users(&self) -> Option<&Set<String>> {
         match self {
             Self::Any => None,
             Self::Users(users) => Some(users),
@@ -91,11 +90,11 @@ impl Reading {
             self.next_expiry = self.desired.next_expiry();
             return Changed::Any;
         };
-        let names: BTreeSet<String> = differences
+        let names: Set<String> = differences
             .iter()
             .flat_map(|difference| difference.old.iter().chain(&difference.new))
             .filter_map(|line| keys::name_of(line).map(String::from))
-            .into_set();
+            .collect();
         for difference in &differences {
             self.update_problems(difference, now);
         }

@@ -1,13 +1,13 @@
 //! Acting in homes, each for a limited time: a home that does not answer, on a dead file server say, costs its own user and
 //! nobody else.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::system::credentials::{Actor, Credentials, GivenUp, Work};
+use crate::system::order::Map;
 
 /// How long a home may take to answer before the others are seen to.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -20,7 +20,7 @@ pub(super) struct Visits {
     /// The thread that acts in the owners' names; another one after it was given up.
     actor: Mutex<Option<Actor>>,
     /// The threads that are still at homes which did not answer in time, by their users.
-    slow: Mutex<BTreeMap<u32, JoinHandle<()>>>,
+    slow: Mutex<Map<u32, JoinHandle<()>>>,
 }
 
 impl Visits {
@@ -84,7 +84,7 @@ impl Visits {
         results
     }
 
-    fn slow(&self) -> MutexGuard<'_, BTreeMap<u32, JoinHandle<()>>> {
+    fn slow(&self) -> MutexGuard<'_, Map<u32, JoinHandle<()>>> {
         // A poisoned lock is whole: nothing in here can panic between two writes.
         self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,9 @@
 //! Edge-triggered logging: a condition is logged when it appears, again after an hour with a count, and when it ends. One
 //! that comes and goes is logged a few times and then hourly. Pure: the time is an argument.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use crate::system::order::Map;
 
 /// How often a condition that lasts is logged again.
 const REMINDER: Duration = Duration::from_secs(60 * 60);
@@ -13,7 +14,7 @@ const BEGINS: u32 = 3;
 /// Conditions that hold, or held within the hour, per source of them.
 #[derive(Debug, Default)]
 pub struct Conditions {
-    known: BTreeMap<(&'static str, String), State>,
+    known: Map<(&'static str, String), State>,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Conditions {
     pub fn update(
         &mut self,
         source: &'static str,
-        found: BTreeMap<String, String>,
+        found: Map<String, String>,
         now: Instant,
     ) -> Vec<Edge> {
         let mut edges = Vec::new();
@@ -58,8 +59,8 @@ impl Conditions {
             !ends || !state.is_forgotten(now)
         });
         for (about, text) in found {
-            let state = self.known.entry((source, about));
-            let state = state.or_insert_with(|| State::new(now));
+            let about = (source, about);
+            let state = self.known.get_or_insert_with(about, || State::new(now));
             edges.extend(state.find(text, now));
         }
         edges
@@ -128,7 +129,7 @@ impl State {
 mod tests {
     use super::*;
 
-    fn found(items: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn found(items: &[(&str, &str)]) -> Map<String, String> {
         items
             .iter()
             .map(|(about, text)| ((*about).into(), (*text).into()))

@@ -1,6 +1,5 @@
 //! The locks that keep a manager and the predecessor of the same subject from working at the same time.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use ::log::warn;
@@ -9,12 +8,13 @@ use anyhow::Context;
 use super::managers::Manager;
 use crate::system::files;
 use crate::system::locks::{FileLock, LockError};
+use crate::system::order::Map;
 
 /// Takes the lock of every manager; those whose lock another process holds are left out with a warning. Managers may
 /// share one.
 pub(super) fn lock(wanted: &[Manager]) -> anyhow::Result<(Vec<Manager>, Vec<FileLock>)> {
     let mut managers = Vec::new();
-    let mut locks: BTreeMap<&str, Option<FileLock>> = BTreeMap::new();
+    let mut locks: Map<&str, Option<FileLock>> = Map::new();
     for manager in wanted {
         let path = manager.lock();
         if !locks.contains_key(path) {

@@ -18,7 +18,6 @@ mod sources;
 pub mod starts;
 pub mod status;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ use crate::config::{self, Settings};
 use crate::metadata::{Backoff, Client, Document};
 use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::system::notify::ServiceManager;
-use crate::system::order::Gather;
+use crate::system::order::Map;
 use crate::system::root::Root;
 use crate::system::{log, memory, processes, signals, time};
 
@@ -129,7 +128,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
 
 struct Agent {
     root: Root,
-    managers: BTreeMap<Manager, Managed>,
+    managers: Map<Manager, Managed>,
     latest: Option<Input>,
     /// The settings in force, and the part of the configuration in metadata that they were read with.
     settings: Option<(Option<String>, Arc<Settings>)>,
@@ -156,7 +155,7 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let mut recorder =
             Recorder::start(root.clone(), LOGGER).context("start the recorder thread")?;
-        let mut managed = BTreeMap::new();
+        let mut managed = Map::new();
         for (manager, work) in managers {
             let events = events.clone();
             let done = move |report, took| {
@@ -309,7 +308,7 @@ impl Agent {
             .warnings
             .iter()
             .map(|warning| (warning.to_string(), warning.to_string()))
-            .into_map();
+            .collect();
         self.log_conditions("configuration", LOGGER, found);
         let core = &loaded.settings.core;
         log::set_levels(core.level(), core.serial_level());
@@ -369,11 +368,7 @@ impl Agent {
             .changes(report.changes.iter().map(entry).collect());
         let (name, count) = (manager.name(), report.changes.len());
         let etag = etag.unwrap_or("?").to_owned();
-        let found = report
-            .problems
-            .into_iter()
-            .chain(report.failures)
-            .into_map();
+        let found = report.problems.into_iter().chain(report.failures).collect();
         self.log_conditions(name, manager.logger(), found);
         // The last word on a pass, after which all of it has been told.
         debug!(target: manager.logger(), manager = name; "Pass of {name} for etag {etag}: {count} changes in {} ms.", took.as_millis());
@@ -397,18 +392,13 @@ impl Agent {
             );
             (name, text)
         };
-        let found = overdue.map(told).into_map();
+        let found = overdue.map(told).collect();
         self.log_conditions("passes", LOGGER, found);
         let statuses = self.managers.values().map(|managed| &managed.status);
         self.service.status(statuses);
     }
 
-    fn log_conditions(
-        &mut self,
-        source: &'static str,
-        logger: &str,
-        found: BTreeMap<String, String>,
-    ) {
+    fn log_conditions(&mut self, source: &'static str, logger: &str, found: Map<String, String>) {
         for edge in self.conditions.update(source, found, Instant::now()) {
             match edge {
                 Edge::Began(text) => {

@@ -1,6 +1,5 @@
 //! Writes status and history in a thread of its own, after the work: neither a full nor a dead disk holds the loop up.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use log::{info, warn};
 use super::history::{self, Entry};
 use super::status::{self, Status};
 use crate::system::channel::{self, Receiver, RecvTimeoutError, Sender};
+use crate::system::order::Map;
 use crate::system::root::Root;
 use crate::system::threads;
 
@@ -29,7 +29,7 @@ pub(super) struct Recorder {
     messages: Sender<Message>,
     done: Receiver<()>,
     /// What was handed over last for each manager.
-    statuses: BTreeMap<String, Status>,
+    statuses: Map<String, Status>,
 }
 
 impl Recorder {
@@ -48,8 +48,8 @@ impl Recorder {
             let mut writer = Writer {
                 root,
                 logger,
-                unwritten: BTreeMap::new(),
-                troubles: BTreeMap::new(),
+                unwritten: Map::new(),
+                troubles: Map::new(),
             };
             while writer.handle(&received, retry) {}
             // Nobody may be waiting any more.
@@ -58,7 +58,7 @@ impl Recorder {
         Ok(Self {
             messages,
             done,
-            statuses: BTreeMap::new(),
+            statuses: Map::new(),
         })
     }
 
@@ -93,9 +93,9 @@ struct Writer {
     root: Root,
     logger: &'static str,
     /// The latest status of each manager whose file could not be written.
-    unwritten: BTreeMap<String, Box<Status>>,
+    unwritten: Map<String, Box<Status>>,
     /// What cannot be written, and why.
-    troubles: BTreeMap<String, String>,
+    troubles: Map<String, String>,
 }
 
 impl Writer {

@@ -1,6 +1,5 @@
 //! What a manager says after a pass, and what it works from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
 use crate::metadata::Document;
+use crate::system::order::Map;
 
 /// What a manager works from: the whole latest document and the settings that are in force.
 #[derive(Clone, Debug)]
@@ -53,9 +53,9 @@ pub struct Report {
     /// What was changed, in order; of a dry run, what would be.
     pub changes: Vec<Change>,
     /// What is wrong and will not be better for trying again soon: what it is about, and the text.
-    pub problems: BTreeMap<String, String>,
+    pub problems: Map<String, String>,
     /// What failed and is tried again: what it is about, and the text.
-    pub failures: BTreeMap<String, String>,
+    pub failures: Map<String, String>,
     /// When the manager wants another pass whatever happens, counted from now: a key expires then.
     pub again_in: Option<Duration>,
 }

@@ -1,15 +1,14 @@
 //! `gce-guest accounts` and `gce-guest explain user`: the users that metadata asks for, for people and for scripts.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use log::LevelFilter;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::output::{counted, print, print_chain, print_json};
-use super::pass::{record, take_place_of_agent};
+use super::output::{Form, counted, print, print_chain, print_json};
+use super::pass::{Once, record, take_place_of_agent};
 use super::require_root;
 use super::tell;
 use crate::accounts::explain::{Link, explain};
@@ -22,12 +21,14 @@ use crate::agent::managers::{self, Manager};
 use crate::agent::report::Input;
 use crate::agent::status;
 use crate::commands::{explain as explanation, input, network};
-use crate::system::order::Gather;
+use crate::system::json::object;
+use crate::system::order::Set;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
 /// Arguments of `gce-guest accounts`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done, 1 something failed or another agent holds the lock.
 
@@ -43,21 +44,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the users with their origin, keys and state.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(Form),
     /// Make one pass: create, change and remove what metadata asks for.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Arguments of `gce-guest explain`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 every link holds, 1 one fails or the machine cannot be read,
 2 no option has the name.
@@ -74,17 +68,20 @@ pub struct ExplainArguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Why a user is there or not: from the metadata line to the account, with the link that fails.
+    #[group(skip)]
     User {
         /// The user's name.
         name: String,
     },
     /// What an option is set to, by whom, what it means and what it affects.
+    #[group(skip)]
     Option {
         /// The option, as in Accounts.groups.
         #[arg(value_name = "SECTION.OPTION")]
         name: String,
     },
     /// Why the machine answers to an address or not: from the metadata key to the kernel's route.
+    #[group(skip)]
     Route {
         /// An address, or a range like 10.0.0.0/24.
         address: String,
@@ -105,8 +102,8 @@ struct Situation {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     match arguments.verb {
-        Verb::List { json } => list(json),
-        Verb::Sync { once: _ } => sync(),
+        Verb::List(form) => list(form),
+        Verb::Sync(_) => sync(),
     }
 }
 
@@ -188,7 +185,7 @@ fn sync() -> anyhow::Result<ExitCode> {
     );
 }
 
-fn list(as_json: bool) -> anyhow::Result<ExitCode> {
+fn list(form: Form) -> anyhow::Result<ExitCode> {
     let situation = look(None)?;
     let plan = plan(
         &situation.desired,
@@ -197,12 +194,12 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     );
     let refused = situation.desired.problems.iter();
     let refused = refused.filter_map(|problem| problem.user.as_ref());
-    let names: BTreeSet<&String> = situation.observed.users.keys().chain(refused).into_set();
+    let names: Set<&String> = situation.observed.users.keys().chain(refused).collect();
     let users: Vec<Value> = names
         .into_iter()
         .map(|name| user(name, &situation, &plan))
         .collect();
-    if as_json {
+    if form.json {
         print_json(&users)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -284,12 +281,15 @@ fn user(name: &str, situation: &Situation, plan: &Plan) -> Value {
         (None, false, Some(_)) => "in line".into(),
         (None, false, None) => "not wanted".into(),
     };
-    json!({
-        "user": name,
-        "origin": origin,
-        "keys": keys.map_or(0, Vec::len),
-        "next_expiry": next_expiry.map(|expiry| expiry.to_string()),
-        "state": state,
-        "error": error,
-    })
+    object([
+        ("user", name.into()),
+        ("origin", origin.into()),
+        ("keys", keys.map_or(0, Vec::len).into()),
+        (
+            "next_expiry",
+            next_expiry.map(|expiry| expiry.to_string()).into(),
+        ),
+        ("state", state.into()),
+        ("error", error.into()),
+    ])
 }

@@ -14,6 +14,7 @@ use crate::system::{environment, log, processes};
 
 /// Arguments of `gce-guest agent`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 after SIGTERM or SIGINT, or when another agent holds every lock;
 1 when it cannot start, as for others than root.

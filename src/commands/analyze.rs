@@ -10,6 +10,7 @@ use crate::system::root::Root;
 
 /// Arguments of `gce-guest analyze`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 shown, 1 no set-up has run since the boot, or its record cannot
 be read.

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use log::LevelFilter;
 use serde_json::{Value, json};
 
+use super::output::Form;
 use super::{input, output, tell};
 use crate::clock::cause::Cause;
 use crate::clock::pass::{self, Look, look, place};
@@ -24,6 +25,7 @@ const METADATA_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Arguments of `gce-guest clock`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 the clock is right, as far as can be told; 1 it is not, or
 nobody can tell. With --dry-run: 0 when it could be told what is to be done.
@@ -41,12 +43,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the clock beside the RTC, the time service, and what was done last.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Form),
     /// Put the clock right: by the time service if one runs, by the RTC if not.
+    #[group(skip)]
     Sync {
         /// Say what would be done, and do nothing.
         #[arg(long)]
@@ -65,7 +64,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     let root = Root::machine();
     match arguments.verb {
-        Verb::Status { json } => status(&root, json),
+        Verb::Status(form) => status(&root, form),
         Verb::Sync {
             dry_run: true,
             force,
@@ -77,10 +76,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn status(root: &Root, as_json: bool) -> anyhow::Result<ExitCode> {
+fn status(root: &Root, form: Form) -> anyhow::Result<ExitCode> {
     let look = look(root).context("look at the clock")?;
     let last = Record::read(root).context("read what was done last")?;
-    if as_json {
+    if form.json {
         output::print_json(&describe(&look, last.as_ref()))?;
     } else {
         output::print(&paragraph(&look, last.as_ref()))?;
@@ -180,7 +179,7 @@ fn announce(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
     let (decided, text) = match plan(&look.observed, &settings, occasion, Asked::NotYet) {
         Action::Ask(service) => (true, format!("would ask {} to measure", service.name())),
         Action::Step(by) => {
-            let to = time::now() + by;
+            let to = time::shifted(time::now(), by);
             let by = by.as_secs_f64();
             (
                 true,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::counted;
 use super::tell;
@@ -15,6 +15,7 @@ use crate::config::options::{self, OPTIONS, Status};
 use crate::config::policy::Function;
 use crate::config::{self, Effective, Finding, Loaded, Origin, Severity, Source, documentation};
 use crate::metadata::{Client, Endpoint};
+use crate::system::json::object;
 use crate::system::{files, root::Root};
 
 /// How long the metadata server may take to answer a person.
@@ -25,6 +26,7 @@ const METADATA_LIMIT: u64 = 1 << 20;
 
 /// Arguments of `gce-guest config`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done; each command's own --help says what else there is.
 
@@ -98,6 +100,7 @@ Examples:
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Show {
     /// The values that count, in the format of the files; this is the default.
     #[arg(long, conflicts_with = "origin")]
@@ -113,6 +116,7 @@ struct Show {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Get {
     /// The option.
     #[arg(value_name = "SECTION.OPTION")]
@@ -122,6 +126,7 @@ struct Get {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Check {
     /// Files to check, each by itself; without any, the files of this machine together.
     #[arg(value_name = "FILE")]
@@ -134,6 +139,7 @@ struct Check {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Set {
     /// The option.
     #[arg(value_name = "SECTION.OPTION")]
@@ -144,12 +150,14 @@ struct Set {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct WriteFile {
     #[command(flatten)]
     metadata: MetadataArguments,
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct MetadataArguments {
     /// Ask the metadata server for google-instance-configs; without it that source is left out.
     #[arg(long)]
@@ -350,51 +358,57 @@ fn write_origins(loaded: &Loaded, output: &mut impl Write) -> io::Result<()> {
 }
 
 fn as_json(loaded: &Loaded, metadata_read: bool) -> Value {
-    let disabled: Vec<&str> = loaded
-        .settings
-        .policy
-        .disabled()
-        .map(Function::word)
-        .collect();
-    json!({
-        "options": shown(loaded).map(option_json).collect::<Vec<_>>(),
-        "disabled": disabled,
-        "metadata": if metadata_read { "read" } else { "left out" },
-        "findings": loaded.warnings.iter().map(finding_json).collect::<Vec<_>>(),
-    })
+    let disabled = loaded.settings.policy.disabled().map(Function::word);
+    let metadata = if metadata_read { "read" } else { "left out" };
+    object([
+        ("options", shown(loaded).map(option_json).collect()),
+        ("disabled", disabled.collect()),
+        ("metadata", metadata.into()),
+        (
+            "findings",
+            loaded.warnings.iter().map(finding_json).collect(),
+        ),
+    ])
 }
 
 fn option_json(option: &Effective) -> Value {
     let known = options::find(option.section, option.name);
-    json!({
-        "section": option.section,
-        "option": option.name,
-        "value": option.value,
-        "default": known.map(options::OptionSpec::default_text),
-        "effect": !matches!(known.map(|known| known.status), Some(Status::Nothing(_))),
-        "origin": origin_json(&option.origin),
-        "overridden": option.overridden.iter().map(origin_json).collect::<Vec<_>>(),
-    })
+    let has_effect = !matches!(known.map(|known| known.status), Some(Status::Nothing(_)));
+    object([
+        ("section", option.section.into()),
+        ("option", option.name.into()),
+        ("value", option.value.clone().into()),
+        (
+            "default",
+            known.map(options::OptionSpec::default_text).into(),
+        ),
+        ("effect", has_effect.into()),
+        ("origin", origin_json(&option.origin)),
+        (
+            "overridden",
+            option.overridden.iter().map(origin_json).collect(),
+        ),
+    ])
 }
 
 fn origin_json(origin: &Origin) -> Value {
-    json!({
-        "source": origin.source.word(),
-        "place": origin.source.place(),
-        "line": origin.line,
-        "locked": origin.locked,
-    })
+    object([
+        ("source", origin.source.word().into()),
+        ("place", origin.source.place().into()),
+        ("line", origin.line.into()),
+        ("locked", origin.locked.into()),
+    ])
 }
 
 fn finding_json(finding: &Finding) -> Value {
-    json!({
-        "severity": severity_word(finding.severity),
-        "file": finding.file,
-        "line": finding.line,
-        "text": finding.text,
-        "problem": finding.problem,
-        "fix": finding.fix,
-    })
+    object([
+        ("severity", severity_word(finding.severity).into()),
+        ("file", finding.file.clone().into()),
+        ("line", finding.line.into()),
+        ("text", finding.text.clone().into()),
+        ("problem", finding.problem.clone().into()),
+        ("fix", finding.fix.clone().into()),
+    ])
 }
 
 fn severity_word(severity: Severity) -> &'static str {

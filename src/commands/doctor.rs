@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use log::LevelFilter;
 
-use super::output::{counted, paragraph, print, print_json};
+use super::output::{Form, counted, paragraph, print, print_json};
 use super::{input, require_root};
 use crate::doctor::{self, Verdict, Weight};
 use crate::metadata::{Client, Endpoint};
@@ -16,6 +16,7 @@ const METADATA_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5)
 
 /// Arguments of `gce-guest doctor`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 nothing is wrong, 3 something is, 1 it could not look.
 
@@ -23,9 +24,8 @@ Examples:
   gce-guest doctor
   gce-guest doctor --json | jq '.[].findings[] | select(.weight == \"failure\")'")]
 pub struct Arguments {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Runs `gce-guest doctor`.
@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let client = Client::new(Endpoint::compute_engine()).with_deadline(METADATA_DEADLINE);
     let verdicts = doctor::examine(&client, || input::read_within(METADATA_DEADLINE).ok());
     let count = verdicts.iter().map(|verdict| verdict.findings.len()).sum();
-    if arguments.json {
+    if arguments.form.json {
         print_json(&verdicts)?;
     } else {
         let mut page: String = verdicts.iter().map(lines).collect();

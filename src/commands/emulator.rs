@@ -17,6 +17,7 @@ use crate::system::{log as sinks, signals};
 
 /// Arguments of `gce-guest emulator`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 FILE is the JSON that a real server answers for the root, recursively. It is
 followed: a change of it is served at once, and a file that is broken leaves

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::output::{difference, escaped, print, print_json};
+use super::output::{Form, difference, escaped, print, print_json};
 use super::require_root;
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
@@ -13,6 +13,7 @@ use crate::system::root::Root;
 
 /// Arguments of `gce-guest history`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 shown, even when there is nothing; 1 the history cannot be read.
 
@@ -24,9 +25,8 @@ Examples:
 Files:
   /var/log/gce-guest/   the record; bounded, readable by root only")]
 pub struct Arguments {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Show the lines that came and went.
     #[arg(long, conflicts_with = "json")]
     diff: bool,
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(last) = arguments.last {
         entries.drain(..entries.len().saturating_sub(last));
     }
-    if arguments.json {
+    if arguments.form.json {
         print_json(&entries)?;
     } else if entries.is_empty() {
         print("Nothing was changed.\n")?;

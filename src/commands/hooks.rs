@@ -18,6 +18,7 @@ use crate::system::root::Root;
 
 /// Arguments of `gce-guest hooks`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Hooks are executables in /etc/gce-guest/hooks.d/EVENT/. Events: preempted,
 maintenance, maintenance-end, users, routes, and attribute-KEY for an attribute
@@ -39,12 +40,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the hooks of every event.
+    #[group(skip)]
     List {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Run the hooks of an event now.
+    #[group(skip)]
     Run {
         /// The event.
         #[arg(value_parser = event)]

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use log::LevelFilter;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::output::escaped;
+use super::output::{Form, escaped};
+use super::pass::Once;
 use super::{input, pass};
 use crate::agent::managers::Manager;
 use crate::agent::report::Input;
 use crate::config::values::Value as _;
 use crate::hostname::{Observed, Wishes, observe, plan};
+use crate::system::json::object;
 use crate::system::log as sinks;
 use crate::system::root::Root;
 
@@ -22,6 +24,7 @@ const HOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Arguments of `gce-guest hostname`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done, 1 something failed.
 
@@ -40,17 +43,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the host name here, what metadata wants, and what is in the way.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Form),
     /// Make one pass.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Runs `gce-guest hostname`.
@@ -61,9 +56,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     let input = input::read()?;
     match arguments.verb {
-        Verb::Status { json } => status(&input, json),
+        Verb::Status(form) => status(&input, form),
         // Without a lock: the agent may do the same at the same time, and what both write is the same.
-        Verb::Sync { once: _ } => pass::make(Manager::Hostname, &input),
+        Verb::Sync(_) => pass::make(Manager::Hostname, &input),
     }
 }
 
@@ -82,26 +77,31 @@ pub fn run_hook(debug: bool) -> anyhow::Result<ExitCode> {
     pass::conclude(&report)
 }
 
-fn status(input: &Input, as_json: bool) -> anyhow::Result<ExitCode> {
+fn status(input: &Input, form: Form) -> anyhow::Result<ExitCode> {
     let wishes = Wishes::new(&input.settings);
     let observed = observe(&Root::machine())?;
     let plan = plan(&input.document, &input.settings, &observed);
-    let pending: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
-    let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
-    let status = json!({
-        "mode": wishes.mode.render(),
-        "form": wishes.form.render(),
-        "manages_hosts": wishes.hosts,
-        "metadata": input.document.instance.hostname.present(),
-        "name": plan.name.as_ref().map(|(name, _)| name.full()),
-        "source": plan.name.as_ref().map(|(_, source)| source.to_string()),
-        "kernel": observed.kernel,
-        "static": observed.static_name(),
-        "pending": pending,
-        "problems": problems,
-    });
+    let name = plan.name.as_ref().map(|(name, _)| name.full());
+    let source = plan.name.as_ref().map(|(_, source)| source.to_string());
+    let pending = plan.changes.iter().map(ToString::to_string);
+    let problems = plan.problems.iter().map(ToString::to_string);
+    let status = object([
+        ("mode", wishes.mode.render().into()),
+        ("form", wishes.form.render().into()),
+        ("manages_hosts", wishes.hosts.into()),
+        (
+            "metadata",
+            input.document.instance.hostname.present().cloned().into(),
+        ),
+        ("name", name.into()),
+        ("source", source.into()),
+        ("kernel", observed.kernel.clone().into()),
+        ("static", observed.static_name().into()),
+        ("pending", pending.collect()),
+        ("problems", problems.collect()),
+    ]);
     let mut out = io::stdout().lock();
-    if as_json {
+    if form.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,6 +1,5 @@
 //! `gce-guest image-clean`: takes out of a machine what must not be in an image of it.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
@@ -17,6 +16,7 @@ use crate::setup::host_keys::plan::type_of;
 use crate::setup::state as setup_state;
 use crate::system::files::{self, Directory};
 use crate::system::locks::FileLock;
+use crate::system::order::Set;
 use crate::system::root::Root;
 
 /// The locks of those who would write again what is removed.
@@ -30,6 +30,7 @@ const USUAL_ID: &str = "/etc/google_instance_id";
 
 /// Arguments of `gce-guest image-clean`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 For whoever makes an image of this machine, as the last step: the machines of
 the image then make host keys of their own and adopt no users. Accounts and
@@ -129,8 +130,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// What there is of all that must not be in an image.
-fn items(root: &Root, settings: &Settings) -> anyhow::Result<BTreeSet<Item>> {
-    let mut items = BTreeSet::new();
+fn items(root: &Root, settings: &Settings) -> anyhow::Result<Set<Item>> {
+    let mut items = Set::new();
     let known = [
         (
             format!("{}/{}", ledger::DIRECTORY, ledger::NAMES_FILE),

@@ -60,6 +60,7 @@ pub fn role(name: &str) -> Option<Role> {
 
 /// The options of every legacy program. Extra arguments are accepted and ignored, and options may be abbreviated.
 #[derive(Debug, Parser)]
+#[group(skip)]
 #[command(infer_long_args = true, disable_version_flag = true)]
 struct Arguments {
     /// Log details, and to standard error as well.
@@ -72,6 +73,7 @@ struct Arguments {
 
 /// The options of the script runner: the type as an option (Python) or as the argument (Go).
 #[derive(Debug, Parser)]
+#[group(skip)]
 #[command(infer_long_args = true, disable_version_flag = true)]
 struct ScriptArguments {
     /// Log details, and to standard error as well.
@@ -87,6 +89,7 @@ struct ScriptArguments {
 
 /// The options of the programs that tune the machine: they had none.
 #[derive(Debug, Parser)]
+#[group(skip)]
 #[command(infer_long_args = true, disable_version_flag = true)]
 struct TunerArguments {
     /// Print the changes and make none.
@@ -102,6 +105,7 @@ struct TunerArguments {
 
 /// The options of the program for udev's rules (spec/beyond.md 20.2).
 #[derive(Debug, Parser)]
+#[group(skip)]
 #[command(disable_version_flag = true)]
 struct NvmeIdArguments {
     #[command(flatten)]

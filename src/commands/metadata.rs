@@ -20,6 +20,7 @@ const NOT_FOUND: u8 = 3;
 
 /// Arguments of `gce-guest metadata`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 A PATH is a key as in the documentation, such as instance/id; a directory ends
 in a slash.
@@ -44,6 +45,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Print a value, or the entries of a directory.
+    #[group(skip)]
     Get {
         #[command(flatten)]
         what: What,
@@ -56,11 +58,13 @@ enum Verb {
     ///
     /// Text is on one line: a backslash, a newline and a carriage return in it are written \\, \n and \r, as `printf %b`
     /// reads them. With --json or --recursive, and for directories, the line is JSON.
+    #[group(skip)]
     Watch {
         #[command(flatten)]
         what: What,
     },
     /// Write a guest attribute. The VM needs the metadata enable-guest-attributes=TRUE.
+    #[group(skip)]
     Put {
         /// guest-attributes/NAMESPACE/KEY
         path: String,
@@ -70,6 +74,7 @@ enum Verb {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct What {
     /// The key, with parameters if it takes any, as in .../identity?audience=URL.
     path: String,
@@ -173,7 +178,7 @@ fn wait(client: &Client, what: &What) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let format = query.format;
-    follow(client, &key, query, |answer| {
+    follow(client, &key, query, &mut |answer| {
         if seen.as_ref() == Some(&answer.etag) {
             return Ok(true);
         }
@@ -193,7 +198,7 @@ fn watch(client: &Client, what: &What) -> anyhow::Result<()> {
     }
     let format = query.format;
     let mut last = None;
-    follow(client, &key, query, |answer| {
+    follow(client, &key, query, &mut |answer| {
         if last.as_ref() != Some(&answer.etag) {
             print(&line(answer, format)?)?;
             last = Some(answer.etag.clone());
@@ -207,7 +212,7 @@ fn follow(
     client: &Client,
     key: &str,
     query: Query,
-    mut take: impl FnMut(&Answer) -> anyhow::Result<bool>,
+    take: &mut dyn FnMut(&Answer) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     sinks::start(&sinks::Options::console(LevelFilter::Info));
     let settings = Settings {

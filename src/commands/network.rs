@@ -6,10 +6,10 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use log::LevelFilter;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::output::{print, print_chain, print_json};
-use super::pass::{self, take_place_of_agent};
+use super::output::{Form, print, print_chain, print_json};
+use super::pass::{self, Once, take_place_of_agent};
 use super::{input, require_root};
 use crate::agent::managers::Manager;
 use crate::network::backends::{SetUp, detect};
@@ -17,6 +17,7 @@ use crate::network::explain::{age, explain};
 use crate::network::routes::text;
 use crate::network::status::{Nic, Presence, Server, Wanted, servers, status};
 use crate::network::{Plan, State, addresses, observe, plan};
+use crate::system::json::object;
 use crate::system::root::Root;
 use crate::system::{log as sinks, time};
 
@@ -25,6 +26,7 @@ const SHOWN: usize = 1000;
 
 /// Arguments of `gce-guest network`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: status: 0 every wanted route is there, 1 one is not, or the
 machine cannot be read. sync: 0 done, 1 something failed, or another agent
@@ -42,17 +44,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the interfaces of metadata, their addresses, and the routes that they should have.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Form),
     /// Make one pass: add and remove routes as metadata asks for.
-    Sync {
-        /// Accepted for clarity: one pass is what there is.
-        #[arg(long)]
-        once: bool,
-    },
+    Sync(Once),
 }
 
 /// Runs `gce-guest network`.
@@ -62,8 +56,8 @@ enum Verb {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     sinks::start(&sinks::Options::console(LevelFilter::Warn));
     match arguments.verb {
-        Verb::Status { json } => show(json),
-        Verb::Sync { once: _ } => sync(),
+        Verb::Status(form) => show(form),
+        Verb::Sync(_) => sync(),
     }
 }
 
@@ -137,9 +131,9 @@ impl Shown {
     }
 }
 
-fn show(as_json: bool) -> anyhow::Result<ExitCode> {
+fn show(form: Form) -> anyhow::Result<ExitCode> {
     let shown = Shown::read()?;
-    if as_json {
+    if form.json {
         print_json(&data(&shown))?;
     } else {
         print(&format!("{}\n", table(&shown, time::now()).trim_end()))?;
@@ -176,50 +170,54 @@ fn data(shown: &Shown) -> Value {
     let plan = &shown.plan;
     let route = |route: &Wanted| {
         let (state, protocol) = presence_of(route.presence, plan.protocol);
-        json!({
-            "prefix": text(route.prefix),
-            "from": route.origin.to_string(),
-            "state": state,
-            "since": route.since.map(|since| since.to_string()),
-            "protocol": protocol,
-        })
+        object([
+            ("prefix", text(route.prefix).into()),
+            ("from", route.origin.to_string().into()),
+            ("state", state.into()),
+            ("since", route.since.map(|since| since.to_string()).into()),
+            ("protocol", protocol.into()),
+        ])
     };
     let server = |server: &Server| match &server.route {
         Ok(way) => {
             let (state, protocol) = presence_of(way.presence, plan.protocol);
-            json!({
-                "address": server.address.to_string(),
-                "interface": way.interface,
-                "via": way.via.map(|via| via.to_string()),
-                "state": state,
-                "since": way.since.map(|since| since.to_string()),
-                "protocol": protocol,
-            })
+            object([
+                ("address", server.address.to_string().into()),
+                ("interface", way.interface.clone().into()),
+                ("via", way.via.map(|via| via.to_string()).into()),
+                ("state", state.into()),
+                ("since", way.since.map(|since| since.to_string()).into()),
+                ("protocol", protocol.into()),
+            ])
         }
-        Err(why) => json!({
-            "address": server.address.to_string(),
-            "state": "none",
-            "because": why.to_string(),
-        }),
+        Err(why) => object([
+            ("address", server.address.to_string().into()),
+            ("state", "none".into()),
+            ("because", why.to_string().into()),
+        ]),
     };
     let nic = |nic: &Nic| {
-        json!({
-            "nic": nic.position,
-            "mac": nic.mac,
-            "interface": nic.interface,
-            "up": nic.up,
-            "addresses": nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "routes": nic.routes.iter().map(route).collect::<Vec<_>>(),
-        })
+        let addresses = nic.addresses.iter().map(ToString::to_string);
+        object([
+            ("nic", nic.position.into()),
+            ("mac", nic.mac.clone().into()),
+            ("interface", nic.interface.clone().into()),
+            ("up", nic.up.into()),
+            ("addresses", addresses.collect()),
+            ("routes", nic.routes.iter().map(route).collect()),
+        ])
     };
-    json!({
-        "backend": shown.set_up.through,
-        "backend_because": shown.set_up.because,
-        "interfaces": shown.nics.iter().map(nic).collect::<Vec<_>>(),
-        "metadata_server": shown.servers.iter().map(server).collect::<Vec<_>>(),
-        "unwanted": unwanted(plan).collect::<Vec<_>>(),
-        "problems": problems(plan).collect::<Vec<_>>(),
-    })
+    object([
+        ("backend", shown.set_up.through.clone().into()),
+        ("backend_because", shown.set_up.because.clone().into()),
+        ("interfaces", shown.nics.iter().map(nic).collect()),
+        (
+            "metadata_server",
+            shown.servers.iter().map(server).collect(),
+        ),
+        ("unwanted", unwanted(plan).collect()),
+        ("problems", problems(plan).collect()),
+    ])
 }
 
 fn table(shown: &Shown, now: Timestamp) -> String {

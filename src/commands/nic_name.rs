@@ -17,6 +17,7 @@ const FAKE_ROOT: &str = "GCE_NIC_NAMING_FAKEROOT";
 
 /// Arguments of `gce-guest nic-name`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Prints the name of the interface. What udev says of it is taken from the
 environment: DEVPATH, and ID_NET_NAME_PATH, the name by its path.

@@ -18,6 +18,7 @@ const BY_ID: &str = "/dev/disk/by-id";
 
 /// Arguments of `gce-guest nvme-id`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Prints ID_SERIAL_SHORT= and ID_SERIAL=, as udev's IMPORT{program} reads them.
 

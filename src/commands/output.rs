@@ -2,10 +2,20 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
 /// The width of a page.
 const WIDTH: usize = 80;
+
+// The form of a page, for people or for programs. What describes an arguments' type would describe the command.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(skip)]
+pub(super) struct Form {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 /// Writes a page to standard output.
 ///

@@ -1,6 +1,5 @@
 //! `gce-guest plan` and `gce-guest apply`: one pass of every manager, as it would be, and in fact.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use clap::Args;
 use log::LevelFilter;
 use serde_json::{Value, json};
 
-use super::output::{counted, difference, paragraph, print, print_json};
+use super::output::{Form, counted, difference, paragraph, print, print_json};
 use super::tell;
 use super::{input, require_root};
 use crate::agent::history::{self, Entry};
@@ -18,8 +17,9 @@ use crate::agent::managers::Manager;
 use crate::agent::report::{Input, Report};
 use crate::agent::slot::Slot;
 use crate::system::channel::{self, RecvTimeoutError};
+use crate::system::json::object;
 use crate::system::locks::{FileLock, LockError};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Set};
 use crate::system::root::Root;
 use crate::system::{files, log as sinks, time};
 
@@ -28,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Arguments of `gce-guest plan`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 nothing to do, 2 changes are pending, 1 metadata or a part of the
 machine cannot be read, or something stands in the way of all that is left.
@@ -38,9 +39,8 @@ Examples:
   gce-guest plan --json | jq .     the same for programs
   gce-guest plan --only accounts   of one manager")]
 pub struct PlanArguments {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Show the lines that come and go.
     #[arg(long, conflicts_with = "json")]
     diff: bool,
@@ -51,6 +51,7 @@ pub struct PlanArguments {
 
 /// Arguments of `gce-guest apply`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 done, 1 something failed, or an agent is at work already.
 
@@ -61,12 +62,20 @@ pub struct ApplyArguments {
     /// Make one pass and exit; to go on for ever is what `gce-guest agent` does.
     #[arg(long, required = true)]
     once: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Run these managers only.
     #[arg(long, value_delimiter = ',', value_name = "MANAGER")]
     only: Vec<Manager>,
+}
+
+// What `sync` takes below any verb.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(super) struct Once {
+    /// Accepted for clarity: one pass is what there is.
+    #[arg(long)]
+    once: bool,
 }
 
 /// Runs `gce-guest plan`.
@@ -82,7 +91,7 @@ pub fn run_plan(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
         .map(|manager| (manager, manager.preview(&input)))
         .collect();
     let pending = reports.iter().map(|(_, report)| report.changes.len()).sum();
-    if arguments.json {
+    if arguments.form.json {
         print_json(&as_json("pending", &input, &reports))?;
     } else {
         let mut page = page(&reports, arguments.diff);
@@ -115,7 +124,7 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     require_root("change the machine")?;
     let managers = chosen(&arguments.only);
     // Managers may share a lock.
-    let mut paths = BTreeSet::new();
+    let mut paths = Set::new();
     let _locks = managers
         .iter()
         .filter(|manager| paths.insert(manager.lock()))
@@ -123,7 +132,7 @@ pub fn run_apply(arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     let input = input::read()?;
     let reports = pass(&managers, &input)?;
-    if arguments.json {
+    if arguments.form.json {
         print_json(&as_json("changes", &input, &reports))?;
     } else {
         print(&page(&reports, false))?;
@@ -268,16 +277,16 @@ fn page(reports: &[(Manager, Report)], diff: bool) -> String {
 fn as_json(changes: &str, input: &Input, reports: &[(Manager, Report)]) -> Value {
     let count: usize = reports.iter().map(|(_, report)| report.changes.len()).sum();
     let manager = |(manager, report): &(Manager, Report)| {
-        json!({
-            "manager": manager.name(),
-            "changes": report.changes,
-            "problems": report.problems.values().collect::<Vec<_>>(),
-            "failures": report.failures.values().collect::<Vec<_>>(),
-        })
+        object([
+            ("manager", manager.name().into()),
+            ("changes", json!(report.changes)),
+            ("problems", report.problems.values().cloned().collect()),
+            ("failures", report.failures.values().cloned().collect()),
+        ])
     };
-    json!({
-        changes: count,
-        "etag": &*input.etag,
-        "managers": reports.iter().map(manager).collect::<Vec<_>>(),
-    })
+    object([
+        (changes, count.into()),
+        ("etag", (*input.etag).into()),
+        ("managers", reports.iter().map(manager).collect()),
+    ])
 }

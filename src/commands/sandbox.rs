@@ -12,6 +12,7 @@ use crate::sandbox::{Nic, Options, Sandbox, Shown, stages};
 
 /// What to run, and in what sandbox.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// The host name inside.
     #[arg(long, value_name = "NAME")]
@@ -38,6 +39,7 @@ pub(crate) struct Arguments {
 
 /// What one stage of a sandbox passes to the next.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(crate) struct StageArguments {
     order: String,
     #[arg(last = true)]

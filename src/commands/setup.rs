@@ -18,7 +18,7 @@ use crate::system::channel;
 use crate::system::locks::{FileLock, LockError};
 use crate::system::notify::ServiceManager;
 use crate::system::root::Root;
-use crate::system::{environment, files, log as logging};
+use crate::system::{environment, files, log as logging, threads};
 
 /// The lock that keeps two set-ups apart. The predecessors had none.
 const LOCK: &str = "/var/lock/google_instance_setup.lock";
@@ -37,6 +37,7 @@ const PATIENCE: Backoff = Backoff {
 
 /// Arguments of `gce-guest setup`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 when every step is done, had nothing to do or is switched off; 1
 when a step failed or could not be begun, such as without metadata: the others
@@ -204,7 +205,7 @@ fn wait_for_document(
         if limit > 0 {
             let stop = retry.stop.clone();
             let limit = Duration::from_secs(limit.into());
-            scope.spawn(move || {
+            threads::start_within(scope, move || {
                 if end.recv_timeout(limit) == Err(channel::RecvTimeoutError::Timeout) {
                     stop.stop();
                 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{paragraph, print, print_json};
+use super::output::{Form, paragraph, print, print_json};
 use super::tell;
 use crate::agent::history::{self, Entry};
 use crate::agent::managers::Manager;
@@ -24,6 +24,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// Arguments of `gce-guest status`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status: 0 every manager that runs is in line, 1 no agent runs or its status
 cannot be read, 3 a manager waits, fails or takes long, 4 --wait is over its
@@ -34,9 +35,8 @@ Examples:
   gce-guest status --json | jq '.managers[] | {manager, state, since}'
   gce-guest status --wait --timeout 120   return when the first pass is done")]
 pub struct Arguments {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Wait until an agent runs and each of its managers has made its first pass.
     #[arg(long)]
     wait: bool,
@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         setup: setup::run(&Root::machine(), true).ok().flatten(),
         scripts: scripts(),
     };
-    if arguments.json {
+    if arguments.form.json {
         print_json(&overview)?;
     } else {
         print(&page(&overview))?;

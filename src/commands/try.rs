@@ -20,6 +20,7 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Arguments of `gce-guest try`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Everything happens in namespaces of its own, on a copy-on-write view of this
 machine, without a way out to the network. It needs root, or a user namespace
@@ -44,6 +45,7 @@ pub struct Arguments {
 
 /// Arguments of the part that runs inside.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct InsideArguments {
     #[arg(long)]
     metadata: Option<PathBuf>,

@@ -23,6 +23,7 @@ const METADATA_SERVER: &str = "GOOGLE_SET_MULTIQUEUE_METADATASERVER";
 
 /// Arguments of `gce-guest tune`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Prints a line for every change: what it was -> what it is. What is right already
 is not touched. Interrupts are left alone where irqbalance is at work.

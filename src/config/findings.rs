@@ -158,7 +158,7 @@ fn quote(text: &str) -> String {
 pub(super) fn suggest_section(name: &str) -> String {
     match nearest(
         name,
-        options::sections().chain([super::policy::LOCK_SECTION]),
+        &mut options::sections().chain([super::policy::LOCK_SECTION]),
     ) {
         Some(known) => format!("did you mean [{known}]?"),
         None => "see docs/configuration.md for the sections that are known".into(),
@@ -175,9 +175,9 @@ pub(super) fn suggest_option(section: &str, name: &str) -> String {
         .filter(|option| option.section.eq_ignore_ascii_case(section));
     if let Some(option) = elsewhere {
         format!("{} belongs to [{}]", option.name, option.section)
-    } else if let Some(known) = nearest(name, here.map(|option| option.name)) {
+    } else if let Some(known) = nearest(name, &mut here.map(|option| option.name)) {
         format!("did you mean {known}?")
-    } else if let Some(known) = nearest(name, OPTIONS.iter().map(|option| option.name)) {
+    } else if let Some(known) = nearest(name, &mut OPTIONS.iter().map(|option| option.name)) {
         let section = OPTIONS
             .iter()
             .find(|option| option.name == known)
@@ -189,7 +189,7 @@ pub(super) fn suggest_option(section: &str, name: &str) -> String {
 }
 
 /// The known name nearest to one that is not known, when it is near enough to be a slip of the fingers.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let name: String = name.to_lowercase().chars().take(QUOTED).collect();
     let limit = (name.chars().count() / 3).max(1);
     known

@@ -14,15 +14,13 @@
 //! A file without `[Generated]` is a predecessor's or an administrator's. When it lists all sections of the
 //! predecessors, they wrote it, and a value that equals the built-in one is nobody's choice.
 
-use std::collections::{BTreeMap, HashSet};
-
 use super::file::{self, WriteError};
 use super::format;
 use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::{self, OPTIONS, OptionSpec, Since};
 use super::policy::LOCK_SECTION;
 use super::sources::{INSTANCE_CONFIGS, Source, SourceText, Sources, is_state};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map, Set};
 use crate::system::root::Root;
 
 /// What the top of the file says.
@@ -52,7 +50,7 @@ pub(super) fn is_record(section: &str) -> bool {
 }
 
 /// The lines of an instance_configs.cfg that are nobody's choice.
-pub(super) fn lines(document: &Document) -> HashSet<usize> {
+pub(super) fn lines(document: &Document) -> Set<usize> {
     let record = document.section(GENERATED_SECTION);
     let listing = LISTED_SECTIONS
         .iter()
@@ -169,7 +167,7 @@ fn is_listed(option: &OptionSpec) -> bool {
 /// The file that is being put together.
 #[derive(Default)]
 struct Listing {
-    values: BTreeMap<(String, String), String>,
+    values: Map<(String, String), String>,
     record: Vec<(String, String)>,
 }
 

@@ -218,7 +218,7 @@ pub(super) fn option_at(path: &str) -> Result<&'static OptionSpec, String> {
 
 fn suggest_function(word: &str) -> String {
     let known = Function::ALL.map(Function::word);
-    match findings::nearest(word, known.into_iter()) {
+    match findings::nearest(word, &mut known.into_iter()) {
         Some(near) => format!("did you mean {near}?"),
         None => format!("what can be: {}", known.join(", ")),
     }

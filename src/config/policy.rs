@@ -11,7 +11,7 @@
 //! behaves on the file as if it were not there. It counts in the template, in a hand-edited instance_configs.cfg and in
 //! the distribution's file, in this order, and never in metadata.
 
-use std::collections::BTreeSet;
+use crate::system::order::Set;
 
 /// The section's name.
 pub(super) const LOCK_SECTION: &str = "Lock";
@@ -120,7 +120,7 @@ impl Function {
 /// The functions that are switched off for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    disabled: BTreeSet<Function>,
+    disabled: Set<Function>,
 }
 
 impl Policy {

@@ -4,7 +4,6 @@
 //! built-in values. Everything is derived afresh at each load: nothing that came from metadata lasts longer than the
 //! metadata (BUG 2). Reads three files and nothing else.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -15,6 +14,7 @@ use super::generated;
 use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::OptionSpec;
 use super::resolve::Loaded;
+use crate::system::order::{Map, Set};
 use crate::system::{files, root::Root};
 
 /// The user's settings.
@@ -139,8 +139,8 @@ pub fn check_file(path: &Path) -> Vec<Finding> {
 /// the project's. They are not merged.
 #[must_use]
 pub fn metadata_config<'a>(
-    instance: Option<&'a BTreeMap<String, String>>,
-    project: Option<&'a BTreeMap<String, String>>,
+    instance: Option<&'a Map<String, String>>,
+    project: Option<&'a Map<String, String>>,
 ) -> Option<&'a str> {
     [instance, project]
         .into_iter()
@@ -157,7 +157,7 @@ pub(super) struct SourceText {
     pub(super) file: String,
     pub(super) document: Document,
     /// The lines that do not count as somebody's choice; only instance_configs.cfg has any.
-    generated: HashSet<usize>,
+    generated: Set<usize>,
 }
 
 impl SourceText {
@@ -234,7 +234,7 @@ impl Sources {
         self.findings.extend(syntax);
         let generated = match source {
             Source::InstanceConfigs => generated::lines(&document),
-            _ => HashSet::new(),
+            _ => Set::new(),
         };
         self.texts.push(SourceText {
             source,

@@ -1,6 +1,5 @@
 //! The machine itself: its clock source, who looks after its network, its disks, and who may write our files.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Verdict;
@@ -8,7 +7,7 @@ use crate::accounts::ledger;
 use crate::agent::{history, status};
 use crate::config;
 use crate::system::files;
-use crate::system::order::Gather;
+use crate::system::order::Set;
 use crate::system::processes::table as processes;
 
 /// The kernel's choice of a clock.
@@ -54,10 +53,10 @@ pub(super) fn clock_source() -> Verdict {
 pub(super) fn network_backend() -> Verdict {
     let mut verdict = Verdict::new("network");
     let running = processes::all();
-    let found: BTreeSet<&str> = BACKENDS
+    let found: Set<&str> = BACKENDS
         .into_iter()
         .filter(|name| running.iter().any(|process| process.name == *name))
-        .into_set();
+        .collect();
     let both = ["NetworkManager", "systemd-network"];
     if both.iter().all(|name| found.contains(name)) {
         verdict.warn(
@@ -75,7 +74,7 @@ pub(super) fn network_backend() -> Verdict {
 /// Whether there is room to write.
 pub(super) fn disk() -> Verdict {
     let mut verdict = Verdict::new("disk");
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     for place in WRITTEN {
         let Ok(space) = files::space(Path::new(place)) else {
             continue;

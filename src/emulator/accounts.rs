@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::emulator::http::{Request, Response};
 use crate::emulator::store::Store;
 use crate::emulator::tree::Node;
+use crate::system::json::object;
 
 /// How long a made-up token is said to be valid, in seconds.
 const VALID: i64 = 3_599;
@@ -81,7 +82,11 @@ fn token(account: Node<'_>) -> Response {
 }
 
 fn made_up(token: &str) -> Value {
-    json!({"access_token": token, "expires_in": VALID, "token_type": "Bearer"})
+    object([
+        ("access_token", token.into()),
+        ("expires_in", VALID.into()),
+        ("token_type", "Bearer".into()),
+    ])
 }
 
 /// An identity token: well-formed, with the documented claims, and with a signature that nobody will take.
@@ -100,9 +105,16 @@ fn identity(store: &Store, account: Node<'_>, request: &Request, now: Timestamp)
         return Response::text(token.clone());
     }
     let issued = now.as_second();
-    let mut claims = json!({
-        "aud": audience, "azp": "100000000000000000001", "email": email(account), "email_verified": true,
-        "exp": issued + VALID + 1, "iat": issued, "iss": "https://accounts.google.com", "sub": "100000000000000000001"});
+    let mut claims = object([
+        ("aud", audience.into()),
+        ("azp", "100000000000000000001".into()),
+        ("email", email(account).into()),
+        ("email_verified", true.into()),
+        ("exp", (issued + VALID + 1).into()),
+        ("iat", issued.into()),
+        ("iss", "https://accounts.google.com".into()),
+        ("sub", "100000000000000000001".into()),
+    ]);
     if request.parameter("format") == Some("full") {
         let instance = store.tree().get("instance").cloned().unwrap_or_default();
         let project = store.tree().get("project").cloned().unwrap_or_default();
@@ -110,12 +122,24 @@ fn identity(store: &Store, account: Node<'_>, request: &Request, now: Timestamp)
             .get("zone")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        claims["google"] = json!({"compute_engine": {
-            "instance_id": instance.get("id").map(ToString::to_string), "instance_name": instance.get("name"),
-            "project_id": project.get("projectId"), "project_number": project.get("numericProjectId"),
-            "zone": zone.rsplit('/').next()}});
+        let id = instance.get("id").map(ToString::to_string);
+        let machine = object([
+            ("instance_id", id.into()),
+            ("instance_name", instance.get("name").cloned().into()),
+            ("project_id", project.get("projectId").cloned().into()),
+            (
+                "project_number",
+                project.get("numericProjectId").cloned().into(),
+            ),
+            ("zone", zone.rsplit('/').next().into()),
+        ]);
+        claims["google"] = object([("compute_engine", machine)]);
     }
-    let header = json!({"alg": "RS256", "kid": "made-up", "typ": "JWT"});
+    let header = object([
+        ("alg", "RS256".into()),
+        ("kid", "made-up".into()),
+        ("typ", "JWT".into()),
+    ]);
     let parts = [header.to_string(), claims.to_string(), "made-up".to_owned()];
     Response::text(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."))
 }

@@ -11,6 +11,7 @@ use crate::emulator::http::Response;
 /// As JSON: `{"kind": "status", "status": 503, "times": 3, "probability": 0.5, "path": "instance/"}`; all but `kind` and
 /// its own values may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Flat")]
 pub struct Fault {
     /// What happens.
     #[serde(flatten)]
@@ -19,19 +20,74 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// With which probability it happens to a request, 0 to 1.
-    #[serde(default = "certain")]
     pub probability: f64,
     /// The beginning of the keys that it happens to; empty for all.
-    #[serde(default)]
     pub path: String,
 }
 
-fn certain() -> f64 {
-    1.0
+/// A fault as it is written. To have serde find its kind in it by the tag takes ten times the code.
+#[derive(Deserialize)]
+struct Flat {
+    kind: String,
+    status: Option<u16>,
+    milliseconds: Option<u64>,
+    to: Option<String>,
+    times: Option<u32>,
+    probability: Option<f64>,
+    path: Option<String>,
 }
 
+impl TryFrom<Flat> for Fault {
+    type Error = String;
+
+    fn try_from(flat: Flat) -> Result<Self, Self::Error> {
+        let missing = |field: &str| format!("missing field `{field}`");
+        let milliseconds = flat.milliseconds.ok_or_else(|| missing("milliseconds"));
+        let kind = match flat.kind.as_str() {
+            "status" => Kind::Status {
+                status: flat.status.ok_or_else(|| missing("status"))?,
+            },
+            "delay" => Kind::Delay {
+                milliseconds: milliseconds?,
+            },
+            "drip" => Kind::Drip {
+                milliseconds: milliseconds?,
+            },
+            "redirect" => Kind::Redirect {
+                to: flat.to.ok_or_else(|| missing("to"))?,
+            },
+            "hang" => Kind::Hang,
+            "garbage" => Kind::Garbage,
+            "not-json" => Kind::NotJson,
+            "truncated" => Kind::Truncated,
+            "no-flavor" => Kind::NoFlavor,
+            "wrong-flavor" => Kind::WrongFlavor,
+            "wrong-type" => Kind::WrongType,
+            "no-etag" => Kind::NoEtag,
+            "reset" => Kind::Reset,
+            "close" => Kind::Close,
+            "oversized" => Kind::Oversized,
+            other => {
+                return Err(format!(
+                    "unknown variant `{other}`, expected one of {KINDS}"
+                ));
+            }
+        };
+        Ok(Self {
+            kind,
+            times: flat.times,
+            probability: flat.probability.unwrap_or(1.0),
+            path: flat.path.unwrap_or_default(),
+        })
+    }
+}
+
+/// What a kind may be.
+const KINDS: &str = "`status`, `hang`, `delay`, `garbage`, `not-json`, `truncated`, `drip`, `no-flavor`, `wrong-flavor`, \
+    `wrong-type`, `no-etag`, `redirect`, `reset`, `close`, `oversized`";
+
 /// What happens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
     /// An error status, such as 503 or 429.
@@ -251,7 +307,39 @@ mod tests {
             let written = serde_json::to_string(&fault).unwrap();
             assert_eq!(serde_json::from_str::<Fault>(&written).unwrap(), fault);
         }
-        assert!(serde_json::from_str::<Fault>(r#"{"kind": "what"}"#).is_err());
+        let unknown = serde_json::from_str::<Fault>(r#"{"kind": "what"}"#).unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            format!("unknown variant `what`, expected one of {KINDS}")
+        );
+    }
+
+    #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        let milliseconds = 5;
+        let to = "http://other.example/".to_owned();
+        for kind in [
+            Kind::Status { status: 429 },
+            Kind::Hang,
+            Kind::Delay { milliseconds },
+            Kind::Garbage,
+            Kind::NotJson,
+            Kind::Truncated,
+            Kind::Drip { milliseconds },
+            Kind::NoFlavor,
+            Kind::WrongFlavor,
+            Kind::WrongType,
+            Kind::NoEtag,
+            Kind::Redirect { to },
+            Kind::Reset,
+            Kind::Close,
+            Kind::Oversized,
+        ] {
+            let fault = Fault::times(kind, 2);
+            let written = serde_json::to_string(&fault).unwrap();
+            let read: Fault = serde_json::from_str(&written).unwrap();
+            assert_eq!(read, fault, "{written}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Follower {
         let stop = Arc::clone(&waker);
         let (path, live) = (path.to_path_buf(), live.clone());
         let thread = threads::start("emulator-file", move || {
-            follow(&path, &live, &watch, &stop, report);
+            follow(&path, &live, &watch, &stop, &report);
         })?;
         Ok(Self {
             waker,
@@ -109,7 +109,7 @@ fn follow(
     live: &Live,
     watch: &FileWatch,
     stop: &Waker,
-    report: impl Fn(Result<(), FileError>),
+    report: &dyn Fn(Result<(), FileError>),
 ) {
     loop {
         match watch.wait(stop, QUIET) {

@@ -3,7 +3,6 @@
 use anyhow::Context;
 
 use super::plan::{HOSTNAME_FILE, HOSTS_FILE, Observed};
-use crate::system::order::Gather;
 use crate::system::root::Root;
 use crate::system::{files, hostname};
 
@@ -24,7 +23,7 @@ pub fn observe(root: &Root) -> anyhow::Result<Observed> {
         kept: [HOSTNAME_FILE, HOSTS_FILE]
             .into_iter()
             .filter_map(|path| Some((path, keeper(root, path)?)))
-            .into_map(),
+            .collect(),
     })
 }
 

@@ -1,6 +1,5 @@
 //! What to change so that the machine has the name that metadata gives it. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +12,7 @@ use crate::config::policy::Function;
 use crate::config::values::{HostnameForm, HostnameMode};
 use crate::metadata::Document;
 use crate::metadata::document::{Instance, NetworkInterface};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map};
 
 /// The address that the name has where metadata gives the machine none: it has to resolve, or sudo waits for the DNS.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
@@ -78,7 +77,7 @@ pub struct Observed {
     /// The bytes of /etc/hosts; `None` when there is none.
     pub hosts: Option<Vec<u8>>,
     /// Which of the two files cannot be replaced, and why.
-    pub kept: BTreeMap<&'static str, String>,
+    pub kept: Map<&'static str, String>,
 }
 
 impl Observed {

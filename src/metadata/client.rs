@@ -101,7 +101,7 @@ impl Client {
             None => self.deadline,
         };
         let path = path(key, query.format);
-        self.at_each_address(|address| {
+        self.at_each_address(&|address| {
             let mut request = self.agent.get(format!("http://{address}{path}"));
             for (name, value) in parameters(query) {
                 request = request.query(name, value);
@@ -156,18 +156,19 @@ impl Client {
         let key = format!("instance/guest-attributes/{namespace}/{key}");
         let path = path(&key, Format::Text);
         let deadline = self.deadline;
-        self.at_each_address(|address| {
+        self.at_each_address(&|address| {
             let request = self.agent.put(format!("http://{address}{path}"));
             let response = finish(request, deadline).send(value);
-            read(response, address, deadline, &key, Format::Text).map(drop)
+            read(response, address, deadline, &key, Format::Text)
         })
+        .map(drop)
     }
 
     /// Tries the address that worked last, then, only where no connection comes about, the others.
-    fn at_each_address<T>(
+    fn at_each_address(
         &self,
-        request: impl Fn(SocketAddr) -> Result<T, MetadataError>,
-    ) -> Result<T, MetadataError> {
+        request: &dyn Fn(SocketAddr) -> Result<Answer, MetadataError>,
+    ) -> Result<Answer, MetadataError> {
         let addresses: Vec<SocketAddr> = self.endpoint.addresses().collect();
         let first = self.preferred.load(Ordering::Relaxed);
         let mut index = first;

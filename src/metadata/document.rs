@@ -3,7 +3,7 @@
 //! Unknown fields are ignored, and "absent", "malformed" and "empty" are kept apart: half an answer must never look like
 //! "no users", or a hiccup of the server would lock everybody out. [`crate::metadata::parse`] makes it of JSON.
 
-use std::collections::BTreeMap;
+use crate::system::order::Map;
 
 /// A value of the document that may be missing or unreadable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl<T> Presence<T> {
 }
 
 /// Custom metadata of the instance or of the project: names as they are, values as text.
-pub type Attributes = BTreeMap<String, String>;
+pub type Attributes = Map<String, String>;
 
 /// The metadata of this VM at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -182,17 +182,21 @@ impl Retry {
                 Err(error) => {
                     failures += 1;
                     outage.failed(&error);
-                    let last = self.attempts.is_some_and(|limit| failures >= limit.get());
-                    if last
-                        || self
-                            .stop
-                            .wait(self.backoff.delay(failures, fastrand::f64()))
-                    {
+                    if !self.goes_on_after(failures) {
                         return Err(error);
                     }
                 }
             }
         }
+    }
+
+    /// Waits for the next attempt, if there is one.
+    fn goes_on_after(&self, failures: u32) -> bool {
+        let is_last = self.attempts.is_some_and(|limit| failures >= limit.get());
+        !is_last
+            && !self
+                .stop
+                .wait(self.backoff.delay(failures, fastrand::f64()))
     }
 }
 

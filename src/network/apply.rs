@@ -1,6 +1,5 @@
 //! Makes the changes of a plan, and one whole pass.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
@@ -16,7 +15,7 @@ use super::state::State;
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::netlink::{NetlinkError, Socket};
-use crate::system::order::Gather;
+use crate::system::order::Set;
 
 /// How many addresses a log line names before it only counts them.
 const NAMED: usize = 20;
@@ -99,25 +98,22 @@ fn is_gone(error: &NetlinkError) -> bool {
 /// What was changed on each interface, in the predecessor's words (spec/core.md 8.6).
 fn lines(ours: &[Mark], done: &[Change]) -> Vec<String> {
     let forwarded = || done.iter().filter(|change| change.is_forwarding());
-    let interfaces: BTreeSet<_> = forwarded().map(|change| &change.interface).into_set();
+    let interfaces: Set<_> = forwarded().map(|change| &change.interface).collect();
     let line = |interface: &Interface| {
-        let of_interface = |adds: bool| -> BTreeSet<IpNet> {
+        let of_interface = |adds: bool| -> Set<IpNet> {
             forwarded()
                 .filter(|change| change.interface == *interface && change.adds() == adds)
                 .map(Change::prefix)
-                .into_set()
+                .collect()
         };
         let (added, removed) = (of_interface(true), of_interface(false));
         let here = ours
             .iter()
             .filter(|mark| mark.interface == interface.index && !is_metadata_server(mark.prefix));
-        let before: BTreeSet<IpNet> = here.map(|mark| mark.prefix).into_set();
+        let before: Set<IpNet> = here.map(|mark| mark.prefix).collect();
         // One that is moved to another protocol id is in both.
-        let after = before
-            .difference(&removed)
-            .chain(&added)
-            .copied()
-            .into_set();
+        let after = before.iter().filter(|prefix| !removed.contains(*prefix));
+        let after = after.chain(&added).copied().collect();
         format!(
             "Changing {} IPs from {} to {} by adding {} and removing {}.",
             interface.name,
@@ -131,7 +127,7 @@ fn lines(ours: &[Mark], done: &[Change]) -> Vec<String> {
 }
 
 /// A list for a log line; `None` when it is empty, as the predecessor writes it.
-fn listed(prefixes: &BTreeSet<IpNet>) -> String {
+fn listed(prefixes: &Set<IpNet>) -> String {
     if prefixes.is_empty() {
         return "None".into();
     }

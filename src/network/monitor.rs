@@ -4,7 +4,6 @@
 //! forwarded addresses and to the way to the metadata server is kept silent: counters and carrier changes, router
 //! advertisements, other tables, our own routes being added.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::metadata_route::concerns;
@@ -12,7 +11,7 @@ use super::routes::is_metadata_server;
 use crate::system::netlink::{
     Address, Event, LOCAL_TABLE, Link, NetlinkError, Socket, Subscription,
 };
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// Changes come in bursts: this long without one ends a burst.
 const QUIET: Duration = Duration::from_millis(20);
@@ -127,8 +126,8 @@ impl Pace {
 /// The state that events are compared with, because the kernel also tells of what stays as it is.
 #[derive(Debug, Default)]
 struct Known {
-    links: BTreeMap<u32, Link>,
-    addresses: BTreeSet<Address>,
+    links: Map<u32, Link>,
+    addresses: Set<Address>,
 }
 
 impl Known {
@@ -139,8 +138,8 @@ impl Known {
                 .links()?
                 .into_iter()
                 .map(|link| (link.index, link))
-                .into_map(),
-            addresses: socket.addresses()?.into_iter().into_set(),
+                .collect(),
+            addresses: socket.addresses()?.into_iter().collect(),
         })
     }
 

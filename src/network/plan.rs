@@ -1,6 +1,5 @@
 //! What to change so that the machine answers to the addresses of metadata. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -15,7 +14,7 @@ use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
 use crate::metadata::document::{NetworkInterface, Presence};
 use crate::system::netlink::{LOCAL_TABLE, Link, MacAddress, Route, RouteKind, RouteScope};
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map};
 
 /// The highest protocol id that the kernel and administrators use themselves (`RTPROT_STATIC` of linux/rtnetlink.h).
 /// Routes marked with such an id are never ours, whatever the configuration says.
@@ -157,7 +156,7 @@ pub struct Plan {
     /// Our routes before the changes, in order.
     pub ours: Vec<Mark>,
     /// What metadata asks for, by the index of the interface.
-    pub wanted: BTreeMap<u32, BTreeMap<IpNet, Origin>>,
+    pub wanted: Map<u32, Map<IpNet, Origin>>,
     /// The protocol id that our routes shall have.
     pub protocol: u8,
 }
@@ -342,29 +341,29 @@ struct Routes<'a> {
     /// The protocol id that ours shall have.
     protocol: u8,
     /// Ours: those with that id, and those that we made under another one.
-    ours: BTreeMap<Mark, &'a Route>,
+    ours: Map<Mark, &'a Route>,
     /// Addresses that the machine answers to because of somebody else, with that one's protocol id.
-    held: BTreeMap<IpNet, u8>,
+    held: Map<IpNet, u8>,
 }
 
 impl<'a> Routes<'a> {
     fn new(routes: &'a [Route], protocol: u8, record: &Record) -> Self {
-        let mut sorted = Self {
-            protocol,
-            ours: BTreeMap::new(),
-            held: BTreeMap::new(),
-        };
+        let (mut ours, mut held) = (Vec::new(), Vec::new());
         for route in routes {
             if (route.protocol == protocol || record.has(route))
                 && has_our_shape(route)
                 && let Some(mark) = mark(route)
             {
-                sorted.ours.insert(mark, route);
+                ours.push((mark, route));
             } else if route.kind == RouteKind::Local && route.type_of_service == 0 {
-                sorted.held.insert(route.destination, route.protocol);
+                held.push((route.destination, route.protocol));
             }
         }
-        sorted
+        Self {
+            protocol,
+            ours: ours.into_iter().collect(),
+            held: held.into_iter().collect(),
+        }
     }
 
     /// Whether our route is there under the right number.
@@ -395,7 +394,7 @@ pub(super) fn has_our_shape(route: &Route) -> bool {
 #[derive(Default)]
 struct Desired {
     /// The addresses by index of the interface. Interfaces of metadata without addresses are here too.
-    addresses: BTreeMap<u32, BTreeMap<IpNet, Origin>>,
+    addresses: Map<u32, Map<IpNet, Origin>>,
     /// Whether a MAC address could not be read.
     unreadable: bool,
     pending: Vec<Pending>,
@@ -406,7 +405,6 @@ impl Desired {
     fn new(nics: &[NetworkInterface], settings: &Settings, links: &[Link]) -> Self {
         let mut desired = Self::default();
         let taken = Taken::new(nics);
-        let mut claims: BTreeMap<IpNet, (u32, Origin)> = BTreeMap::new();
         for (position, nic) in nics.iter().enumerate() {
             let (wanted, mut problems) = wanted(position, nic, &taken, &settings.ip_forwarding);
             desired.problems.append(&mut problems);
@@ -422,19 +420,22 @@ impl Desired {
                 desired.pending.push(Pending { nic: position, mac });
                 continue;
             };
-            let here = desired.addresses.entry(link.index).or_default();
+            // Out of the map while the others are looked at: an address is the interface's that has it first.
+            let mut here = desired.addresses.remove(&link.index).unwrap_or_default();
             for (prefix, origin) in wanted {
-                let (index, first) = *claims.entry(prefix).or_insert((link.index, origin));
-                if index == link.index {
-                    here.entry(prefix).or_insert(origin);
-                } else {
-                    desired.problems.push(Problem::Claimed {
+                let mut others = desired.addresses.values();
+                match others.find_map(|there| there.get(&prefix)) {
+                    Some(first) => desired.problems.push(Problem::Claimed {
                         prefix,
-                        first,
+                        first: *first,
                         origin,
-                    });
+                    }),
+                    None => {
+                        here.get_or_insert_with(prefix, || origin);
+                    }
                 }
             }
+            desired.addresses.insert(link.index, here);
         }
         desired
     }

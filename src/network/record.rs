@@ -4,14 +4,13 @@
 //! number look like anybody's: only those that are written down here are moved to the new one. Routes end with the boot,
 //! and so does the record. It is written after the changes were made, and only when it says something new.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Change, Plan};
 use crate::system::netlink::Route;
+use crate::system::order::Map;
 
 /// One route of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,9 +27,9 @@ pub struct Mark {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Our routes, each with the time of the pass that first found or made it.
-    pub present: BTreeMap<Mark, Timestamp>,
+    pub present: Map<Mark, Timestamp>,
     /// What was wanted and not there after a pass, by interface, with the time of the first such pass.
-    pub missing: BTreeMap<(u32, IpNet), Timestamp>,
+    pub missing: Map<(u32, IpNet), Timestamp>,
 }
 
 /// A line of the file: a route with its times in seconds since 1970. Without a protocol it is one that is missing.
@@ -105,22 +104,14 @@ impl Record {
     pub fn after(&self, plan: &Plan, done: &[Change], now: Timestamp) -> Self {
         // Whole seconds, as the file has them.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let mut present = BTreeMap::new();
-        for mark in &plan.ours {
-            let since = self.present.get(mark).copied().unwrap_or(now);
-            present.insert(*mark, since);
-        }
-        for (change, mark) in done
-            .iter()
-            .filter_map(|change| Some((change, mark(&change.route)?)))
-        {
-            if change.adds() {
-                present.insert(mark, now);
-            } else {
-                present.remove(&mark);
-            }
-        }
-        let mut missing = BTreeMap::new();
+        let changed = |change: &Change| Some((mark(&change.route)?, change.adds()));
+        let changed: Map<Mark, bool> = done.iter().filter_map(changed).collect();
+        let stayed = plan.ours.iter().filter(|mark| !changed.contains_key(*mark));
+        let stayed = stayed.map(|mark| (*mark, self.present.get(mark).copied().unwrap_or(now)));
+        let added = changed.iter().filter(|(_, adds)| **adds);
+        let added = added.map(|(mark, _)| (*mark, now));
+        let present: Map<Mark, Timestamp> = stayed.chain(added).collect();
+        let mut missing = Map::new();
         for (interface, wanted) in &plan.wanted {
             for prefix in wanted.keys() {
                 let mark = Mark {

@@ -1,6 +1,5 @@
 //! Which addresses metadata asks for: texts in, prefixes out, and one problem for each text that is of no use. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +9,7 @@ use thiserror::Error;
 use crate::config::settings::IpForwarding;
 use crate::config::values::MacAddress;
 use crate::metadata::document::NetworkInterface;
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map};
 
 /// Where in metadata an address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -297,7 +296,7 @@ pub fn wanted(
     interface: &NetworkInterface,
     taken: &Taken,
     settings: &IpForwarding,
-) -> (BTreeMap<IpNet, Origin>, Vec<Problem>) {
+) -> (Map<IpNet, Origin>, Vec<Problem>) {
     let mac: Option<MacAddress> = interface.mac.parse().ok();
     let applies = |enabled: bool, except: &[MacAddress]| {
         enabled && mac.is_none_or(|mac| !except.contains(&mac))
@@ -318,16 +317,14 @@ pub fn wanted(
             targets,
         ),
     ];
-    let mut wanted = BTreeMap::new();
+    let mut wanted = Vec::new();
     let mut all_problems = Vec::new();
     for (list, texts, enabled) in lists {
         let origin = Origin { nic, list };
         let mut problems = Vec::new();
         for text in texts.iter().filter(|_| enabled) {
             match parse(text).and_then(|prefix| taken.check(nic, prefix)) {
-                Ok(prefix) => {
-                    wanted.entry(prefix).or_insert(origin);
-                }
+                Ok(prefix) => wanted.push((prefix, origin)),
                 Err(reason) => problems.push(Problem::Address {
                     origin,
                     text: shortened(text),
@@ -345,7 +342,8 @@ pub fn wanted(
         }
         all_problems.append(&mut problems);
     }
-    (wanted, all_problems)
+    // Of several origins of an address, the first stays.
+    (wanted.into_iter().rev().collect(), all_problems)
 }
 
 #[cfg(test)]
@@ -372,7 +370,7 @@ mod tests {
     fn wanted_by(
         nic: &NetworkInterface,
         settings: &IpForwarding,
-    ) -> (BTreeMap<IpNet, Origin>, Vec<Problem>) {
+    ) -> (Map<IpNet, Origin>, Vec<Problem>) {
         let taken = Taken::new(std::slice::from_ref(nic));
         wanted(0, nic, &taken, settings)
     }

@@ -1,6 +1,5 @@
 //! What the network is like, interface by interface and route by route, for people and for programs. Pure.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -15,7 +14,7 @@ use super::routes::{Origin, Taken, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
 use crate::system::netlink::{Address, Link, MacAddress, Route};
-use crate::system::order::Gather;
+use crate::system::order::Map;
 
 /// What has become of an address that metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +111,11 @@ pub fn status(
     addresses: &[Address],
     plan: &Plan,
 ) -> Vec<Nic> {
-    let held: BTreeMap<IpNet, u8> = plan
+    let held: Map<IpNet, u8> = plan
         .held
         .iter()
         .map(|held| (held.prefix, held.protocol))
-        .into_map();
+        .collect();
     let taken = Taken::new(nics);
     let mut listed = Vec::with_capacity(nics.len());
     for (position, nic) in nics.iter().enumerate() {
@@ -165,7 +164,7 @@ fn wanted_route(
     prefix: IpNet,
     origin: Origin,
     interface: u32,
-    held: &BTreeMap<IpNet, u8>,
+    held: &Map<IpNet, u8>,
     observed: &Observed,
     plan: &Plan,
 ) -> Wanted {

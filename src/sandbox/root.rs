@@ -3,7 +3,6 @@
 //! It is put together in a file system in memory that is mounted over `/run`, which every Linux system has and of which
 //! nothing is needed inside. Only this mount namespace sees it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use super::{Shown, copies, devices};
 use crate::system::files;
 use crate::system::files::Directory;
 use crate::system::mounts::{self, Mount};
-use crate::system::order::Gather;
+use crate::system::order::Set;
 
 /// Where the new root is put together.
 pub(super) const STAGING: &str = "/run";
@@ -86,11 +85,7 @@ impl Construction {
     /// An overlay over the root, and one over every other file system with files of its own.
     fn lay_over_root(&mut self) -> io::Result<()> {
         self.lay_over(Path::new("/"))?;
-        let points: BTreeSet<PathBuf> = self
-            .table
-            .iter()
-            .map(|mount| mount.point.clone())
-            .into_set();
+        let points: Set<PathBuf> = self.table.iter().map(|mount| mount.point.clone()).collect();
         for point in points {
             let own = OWN.iter().any(|own| point.starts_with(own));
             if point == Path::new("/") || own || !point.is_dir() || !self.path(&point).is_dir() {
@@ -132,7 +127,7 @@ impl Construction {
 
     /// Shows what the command needs of the directories that are the sandbox's own.
     fn show_needed(&mut self, needed: &[&Path], copied: bool) -> io::Result<()> {
-        let hidden: BTreeSet<PathBuf> = needed
+        let hidden: Set<PathBuf> = needed
             .iter()
             .filter_map(|path| {
                 if copied {
@@ -141,7 +136,7 @@ impl Construction {
                     hidden(path)
                 }
             })
-            .into_set();
+            .collect();
         let mut last: Option<PathBuf> = None;
         // In the order of their names, so that a directory comes before those below it.
         for directory in hidden {

@@ -1,7 +1,6 @@
 //! The stage: the metadata server on its real address, the agent, and the changes that are made to one and seen at the
 //! other.
 
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use super::actor::{Actor, Line};
 use super::screen::{Screen, Speaker};
 use crate::emulator::{Live, Server, Store};
 use crate::sandbox::METADATA_ADDRESS;
-use crate::system::order::Gather;
+use crate::system::order::Set;
 
 /// How long the agent may take for what one change asks for, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +57,7 @@ impl Stage {
             .live
             .read(|store| store.etag(&[]))
             .context("find the version of the metadata")?;
-        let mut missing: BTreeSet<&str> = self.managers.iter().map(String::as_str).into_set();
+        let mut missing: Set<&str> = self.managers.iter().map(String::as_str).collect();
         let mut reaction = Reaction {
             lines: Vec::new(),
             took: Duration::ZERO,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What became of one script.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Fate {
     /// Its turn has not come yet.
@@ -83,6 +83,7 @@ impl Fate {
 
 /// What is known of one script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Flat")]
 pub struct Entry {
     /// Its metadata key.
     pub key: String,
@@ -99,6 +100,56 @@ pub struct Entry {
     /// What became of it.
     #[serde(flatten)]
     pub fate: Fate,
+}
+
+/// An entry as it stands in the record. To have serde find the fate in it by its tag takes ten times the code.
+#[derive(Deserialize)]
+struct Flat {
+    key: String,
+    source: String,
+    interpreter: Vec<String>,
+    started: Option<String>,
+    ended: Option<String>,
+    starts: u32,
+    state: String,
+    status: Option<i32>,
+    signal: Option<i32>,
+    seconds: Option<u32>,
+    reason: Option<String>,
+}
+
+impl TryFrom<Flat> for Entry {
+    type Error = &'static str;
+
+    fn try_from(flat: Flat) -> Result<Self, Self::Error> {
+        let reason = flat.reason.ok_or("missing field `reason`");
+        let fate = match flat.state.as_str() {
+            "waiting" => Fate::Waiting,
+            "running" => Fate::Running,
+            "exited" => Fate::Exited {
+                status: flat.status.ok_or("missing field `status`")?,
+            },
+            "killed" => Fate::Killed {
+                signal: flat.signal.ok_or("missing field `signal`")?,
+            },
+            "timed-out" => Fate::TimedOut {
+                seconds: flat.seconds.ok_or("missing field `seconds`")?,
+            },
+            "not-fetched" => Fate::NotFetched { reason: reason? },
+            "not-started" => Fate::NotStarted { reason: reason? },
+            "interrupted" => Fate::Interrupted,
+            _ => return Err("unknown state"),
+        };
+        Ok(Self {
+            key: flat.key,
+            source: flat.source,
+            interpreter: flat.interpreter,
+            started: flat.started,
+            ended: flat.ended,
+            starts: flat.starts,
+            fate,
+        })
+    }
 }
 
 /// One run of the runner.
@@ -169,6 +220,12 @@ mod tests {
         assert_eq!(json["scripts"][2]["state"], "exited");
         assert_eq!(json["scripts"][2]["status"], 3);
         assert_eq!(json["scripts"][3]["signal"], 9);
+        for (field, index) in [("state", 0), ("status", 2), ("signal", 3), ("reason", 5)] {
+            let mut json = json.clone();
+            let entry = json["scripts"][index].as_object_mut();
+            entry.unwrap().remove(field).unwrap();
+            assert!(serde_json::from_value::<Record>(json).is_err(), "{field}");
+        }
         assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
         let codes: Vec<_> = record
             .scripts

@@ -340,7 +340,7 @@ impl<'a> Run<'a> {
             self.keep(|log| log.add(&[key, ": ", line]));
         };
         let end = stream
-            .run(&ready.invocation, |channel, bytes| {
+            .run(&ready.invocation, &mut |channel, bytes| {
                 logging::together(|| streams.take(channel, bytes, log));
                 self.keep(RunLog::write);
             })

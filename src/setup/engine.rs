@@ -3,7 +3,6 @@
 //! A step that fails, hangs until its own deadline or panics costs itself and what needs it. Its record is written when it
 //! ends: into the instance's directory as soon as the instance is known.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -13,6 +12,8 @@ use log::{info, warn};
 use super::LOGGER;
 use super::context::Context;
 use super::record::{Result as Ended, StepRecord};
+use crate::system::order::Map;
+use crate::system::threads;
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn run(steps: &[Step], context: &Context<'_>, began: Instant) -> Vec<StepRec
     std::thread::scope(|scope| {
         for step in steps {
             let (board, journal) = (&board, &journal);
-            scope.spawn(move || {
+            threads::start_within(scope, move || {
                 let record = run_step(step, context, board, began);
                 tell(&record);
                 journal.add(context, record.clone());
@@ -102,7 +103,7 @@ fn tell(record: &StepRecord) {
 /// What has ended, for those who wait for it.
 #[derive(Default)]
 struct Board {
-    ended: Mutex<BTreeMap<&'static str, StepRecord>>,
+    ended: Mutex<Map<&'static str, StepRecord>>,
     posted: Condvar,
 }
 
@@ -130,7 +131,7 @@ impl Board {
         missing.next()
     }
 
-    fn into_records(self) -> BTreeMap<&'static str, StepRecord> {
+    fn into_records(self) -> Map<&'static str, StepRecord> {
         self.ended
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)

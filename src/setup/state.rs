@@ -67,7 +67,13 @@ impl Place {
     /// # Errors
     /// Those of mkdir(2) and [`Directory::replace`].
     pub fn save<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
+        self.write(
+            name,
+            serde_json::to_vec_pretty(record).map_err(io::Error::other)?,
+        )
+    }
+
+    fn write(&self, name: &str, mut text: Vec<u8>) -> io::Result<()> {
         text.push(b'\n');
         self.directory()?.replace(
             OsStr::new(&format!("{name}.json")),

@@ -148,11 +148,12 @@ fn metadata(context: &Context<'_>) -> anyhow::Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+
+    use crate::system::order::Set;
 
     #[test]
     fn a_step_builds_only_on_steps_above_it() {
-        let mut above = BTreeSet::new();
+        let mut above = Set::new();
         for step in STEPS {
             for name in step.requires.iter().chain(step.after) {
                 assert!(above.contains(name), "{} builds on {name}", step.name);

@@ -135,7 +135,7 @@ impl Actor {
     }
 }
 
-impl<T> Work<T> {
+impl<T: 'static> Work<T> {
     /// The result, if it comes at once.
     fn soon(&self) -> Option<io::Result<T>> {
         let until = Instant::now() + AWAKE;

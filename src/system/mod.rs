@@ -6,6 +6,7 @@
 pub mod accounts_database;
 pub mod channel;
 pub mod credentials;
+mod cryptography;
 pub mod environment;
 pub mod ethtool;
 pub mod events;
@@ -13,6 +14,9 @@ pub mod executables;
 pub mod files;
 pub mod foreground;
 pub mod hostname;
+pub mod http_date;
+pub mod iso_8601;
+pub mod json;
 pub mod local_users;
 pub mod locks;
 pub mod log;

@@ -132,36 +132,14 @@ impl NameService {
         &self,
         question: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        self.state(|state| {
-            let patience = state.patience().ok_or_else(late)?;
-            let worker = match state.worker.take() {
-                Some(worker) if !worker.thread.is_finished() => worker,
-                _ => Worker::start()?,
-            };
-            let (sender, answer) = channel::channel();
-            let asked = Instant::now();
-            // A thread that has just ended drops the question, which is the same as no answer.
-            let _ = worker.questions.send(Box::new(move || {
-                let _ = sender.send(question());
-            }));
-            let answer = answer.recv_timeout(patience);
-            state.waited += asked.elapsed();
-            match answer {
-                Ok(answer) => {
-                    state.worker = Some(worker);
-                    state.late.clear();
-                    answer
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    state.late.push(worker.thread);
-                    state.gave_up = Some(Instant::now());
-                    Err(late())
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    Err(io::Error::other("the look-up ended in a panic"))
-                }
-            }
-        })
+        let (sender, receiver) = channel::channel();
+        let question = Box::new(move || {
+            let _ = sender.send(question());
+        });
+        let mut answer = None;
+        let mut wait = |patience| receiver.recv_timeout(patience).map(|it| answer = Some(it));
+        self.state(|state| state.have_asked(question, &mut wait))?;
+        answer.unwrap_or_else(|| Err(late()))
     }
 
     fn state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -171,6 +149,39 @@ impl NameService {
 }
 
 impl State {
+    /// Has the thread put a question, for whose answer `wait` waits at most so long.
+    fn have_asked(
+        &mut self,
+        question: Question,
+        wait: &mut dyn FnMut(Duration) -> Result<(), RecvTimeoutError>,
+    ) -> io::Result<()> {
+        let patience = self.patience().ok_or_else(late)?;
+        let worker = match self.worker.take() {
+            Some(worker) if !worker.thread.is_finished() => worker,
+            _ => Worker::start()?,
+        };
+        let asked = Instant::now();
+        // A thread that has just ended drops the question, which is the same as no answer.
+        let _ = worker.questions.send(question);
+        let answer = wait(patience);
+        self.waited += asked.elapsed();
+        match answer {
+            Ok(()) => {
+                self.worker = Some(worker);
+                self.late.clear();
+                Ok(())
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.late.push(worker.thread);
+                self.gave_up = Some(Instant::now());
+                Err(late())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the look-up ended in a panic"))
+            }
+        }
+    }
+
     /// How long the next answer is waited for; `None` for not at all.
     fn patience(&mut self) -> Option<Duration> {
         let count = self.late.len();

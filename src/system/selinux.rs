@@ -3,7 +3,6 @@
 //! A replaced file keeps its context (see [`super::files`]). A new one gets what the policy says for its path, set on the
 //! temporary file before the rename, so that there is no moment with the wrong one. Where SELinux is off, nothing is done.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use super::processes::{self, Invocation};
 use super::root::Root;
+use crate::system::order::Map;
 
 /// How long the policy's look-up may take: most of that is reading the policy.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -27,8 +27,8 @@ pub fn default_context(root: &Root, path: &Path) -> Option<Vec<u8>> {
 
 /// The same for many paths, in one process for hundreds: the policy is read once by each.
 #[must_use]
-pub fn default_contexts(root: &Root, paths: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut contexts = BTreeMap::new();
+pub fn default_contexts(root: &Root, paths: &[PathBuf]) -> Map<PathBuf, Vec<u8>> {
+    let mut contexts = Map::new();
     if !is_on(root) {
         return contexts;
     }

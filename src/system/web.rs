@@ -8,16 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use rustls::crypto::{CryptoProvider, KeyProvider};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::sign::SigningKey;
+use rustls::AlertDescription;
 use thiserror::Error;
 use ureq::http::{HeaderName, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use super::{environment, time};
+use super::{cryptography, environment, http_date, time};
 
 /// How long each step of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,31 +148,12 @@ impl Web {
         if secure {
             let roots = self.certificates.get_or_init(certificates);
             let roots = roots.clone().map_err(WebError::Tls)?;
-            let provider = CryptoProvider {
-                key_provider: &NoKeys,
-                ..rustls::crypto::ring::default_provider()
-            };
             let tls = TlsConfig::builder()
                 .root_certs(roots)
-                .unversioned_rustls_crypto_provider(Arc::new(provider));
+                .unversioned_rustls_crypto_provider(Arc::new(cryptography::provider()));
             config = config.tls_config(tls.build());
         }
         Ok(config.build().new_agent())
-    }
-}
-
-/// Nobody asks us who we are by a certificate of ours, so there is nothing to sign, and no need of what signs.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General(
-            "keys of clients are not used".into(),
-        ))
     }
 }
 
@@ -246,7 +224,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = rfc2822::parse(value).ok()?.timestamp();
+    let date = http_date::parse(value)?;
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
@@ -294,6 +272,12 @@ fn untrusted(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
         ) => "the certificate is for another name".into(),
+        // What a server says that has no cipher in common with us, or that wants a certificate of ours in TLS 1.2.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "the server refuses the handshake: have it allow AES-GCM (TLS_AES_128_GCM_SHA256 of TLS 1.3, or ECDHE and \
+             AES-GCM of TLS 1.2), and ask for no certificate of its clients"
+                .into()
+        }
         other => other.to_string(),
     }
 }

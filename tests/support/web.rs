@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -31,36 +32,18 @@ impl Web {
         let directory = PathBuf::from("/tmp/web");
         fs::create_dir_all(directory.join("objects")).unwrap();
         let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts_web/web.py");
-        make_authority(&directory, "authority");
-        make_authority(&directory, "stranger");
+        make_authority(&directory, "authority", P256);
+        make_authority(&directory, "stranger", P256);
+        let certificate = |name: &str, authority: &str, host: &str, days: i32| {
+            make_certificate(&directory, name, P256, authority, host, days);
+        };
         for host in HOSTS {
-            make_certificate(&directory, host, "authority", host, 2);
+            certificate(host, "authority", host, 2);
         }
-        make_certificate(
-            &directory,
-            "stranger.example",
-            "stranger",
-            "stranger.example",
-            2,
-        );
-        make_certificate(
-            &directory,
-            "expired.example",
-            "authority",
-            "expired.example",
-            -1,
-        );
-        make_certificate(
-            &directory,
-            "misnamed.example",
-            "authority",
-            "another.example",
-            2,
-        );
-        let store = "/etc/ssl/certs/ca-certificates.crt";
-        let mut trusted = fs::read(store).unwrap();
-        trusted.extend(fs::read(directory.join("authority.crt")).unwrap());
-        fs::write(store, trusted).unwrap();
+        certificate("stranger.example", "stranger", "stranger.example", 2);
+        certificate("expired.example", "authority", "expired.example", -1);
+        certificate("misnamed.example", "authority", "another.example", 2);
+        trust(&directory, "authority");
         let mut hosts = fs::read_to_string("/etc/hosts").unwrap();
         for name in HOSTS.iter().chain(&[
             "stranger.example",
@@ -115,6 +98,38 @@ impl Web {
             .collect()
     }
 
+    /// Starts `openssl s_server` for `other.example` on a port, with a key of a kind (what `openssl req` calls it) that an
+    /// authority with the same kind of key has signed for. It serves `/script`, and says what it was asked for.
+    pub(crate) fn openssl_server(
+        &self,
+        name: &str,
+        kind: &str,
+        port: u16,
+        options: &str,
+    ) -> Daemon {
+        let (directory, authority) = (&self.directory, format!("authority-{name}"));
+        if !directory.join(format!("{name}.pem")).exists() {
+            make_authority(directory, &authority, kind);
+            make_certificate(directory, name, kind, &authority, "other.example", 2);
+            trust(directory, &authority);
+            let script = "#!/bin/sh\necho fetched from the web\n";
+            let length = script.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{script}");
+            fs::write(directory.join("script"), answer).unwrap();
+        }
+        let pem = directory.join(format!("{name}.pem"));
+        let pem = pem.to_str().unwrap();
+        let words =
+            format!("s_server -HTTP -accept 127.0.0.1:{port} -cert {pem} -key {pem} {options}");
+        let mut command = Command::new("openssl");
+        command.args(words.split(' ')).current_dir(directory);
+        let server = Daemon::start_command(&format!("openssl-{port}"), &mut command);
+        poll_until(PATIENCE, "openssl is there", || {
+            server.said().contains("ACCEPT")
+        });
+        server
+    }
+
     /// Forgets the requests so far.
     pub(crate) fn forget(&self) {
         // There may have been none.
@@ -129,24 +144,41 @@ fn openssl(directory: &Path, words: &str) {
     run(std::iter::once("openssl".to_owned()).chain(words));
 }
 
-fn make_authority(directory: &Path, name: &str) {
+/// The kind of key of most hosts.
+pub(crate) const P256: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1";
+
+fn make_authority(directory: &Path, name: &str, kind: &str) {
     openssl(
         directory,
         &format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} \
-             -keyout @/{name}.key -out @/{name}.crt"
+            "req -x509 -newkey {kind} -nodes -days 2 -subj /CN={name} -keyout @/{name}.key -out @/{name}.crt"
         ),
     );
 }
 
+/// Has this machine trust an authority.
+fn trust(directory: &Path, authority: &str) {
+    let store = "/etc/ssl/certs/ca-certificates.crt";
+    let mut trusted = fs::read(store).unwrap();
+    trusted.extend(fs::read(directory.join(format!("{authority}.crt"))).unwrap());
+    fs::write(store, trusted).unwrap();
+}
+
 /// A certificate and its key in one file, `NAME.pem`, for a host name, valid for so many days from now.
-fn make_certificate(directory: &Path, name: &str, authority: &str, host: &str, days: i32) {
+fn make_certificate(
+    directory: &Path,
+    name: &str,
+    kind: &str,
+    authority: &str,
+    host: &str,
+    days: i32,
+) {
     let extension = directory.join(format!("{name}.ext"));
     fs::write(extension, format!("subjectAltName=DNS:{host}\n")).unwrap();
     openssl(
         directory,
         &format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} -keyout @/{name}.key -out @/{name}.csr"
+            "req -newkey {kind} -nodes -subj /CN={name} -keyout @/{name}.key -out @/{name}.csr"
         ),
     );
     openssl(

@@ -1,8 +1,7 @@
 //! What hooks are started for: what has changed between two metadata documents, and what managers have changed. Pure.
 
-use std::collections::BTreeMap;
-
 use crate::metadata::Document;
+use crate::system::order::Map;
 
 /// How many changes a hook is told of.
 const TOLD: usize = 100;
@@ -125,7 +124,7 @@ impl Notice {
 pub struct Watch {
     preempted: bool,
     maintenance: Option<String>,
-    attributes: Option<BTreeMap<String, String>>,
+    attributes: Option<Map<String, String>>,
 }
 
 impl Watch {
@@ -174,8 +173,8 @@ fn maintenance(before: &str, now: &str) -> Option<Notice> {
 }
 
 fn changed<'a>(
-    before: &'a BTreeMap<String, String>,
-    now: &'a BTreeMap<String, String>,
+    before: &'a Map<String, String>,
+    now: &'a Map<String, String>,
 ) -> impl Iterator<Item = String> + 'a {
     let gone = before.keys().filter(|key| !now.contains_key(*key));
     let new = now
@@ -191,7 +190,7 @@ mod tests {
     use serde_json::json;
 
     fn document(preempted: &str, maintenance: &str, attributes: &[(&str, &str)]) -> Document {
-        let attributes: BTreeMap<&str, &str> = attributes.iter().copied().collect();
+        let attributes: Map<&str, &str> = attributes.iter().copied().collect();
         Document::parse(&json!({
             "instance": {"preempted": preempted, "maintenanceEvent": maintenance, "attributes": attributes},
             "project": {"attributes": {"everywhere": "1", "own": "project's"}},

@@ -5,7 +5,6 @@
 
 pub mod event;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use crate::scripts::output::{Streams, channel_name};
 use crate::system::channel::{self, Receiver, Sender};
 use crate::system::executables::{self, Executable};
 use crate::system::log as logging;
+use crate::system::order::Map;
 use crate::system::processes::stream::{Channel, Ended, Stream};
 use crate::system::processes::{Invocation, SEARCH_PATH};
 use crate::system::root::Root;
@@ -87,7 +87,7 @@ impl Hooks {
 /// Starts the hooks of each event, one round of them at a time.
 fn dispatch(root: &Root, received: &Receiver<Message>, done: &Sender<Message>) {
     // Events whose hooks run, each with what has happened meanwhile.
-    let mut running: BTreeMap<Event, Option<Notice>> = BTreeMap::new();
+    let mut running: Map<Event, Option<Notice>> = Map::new();
     for message in received.iter() {
         let notice = match message {
             Message::Notice(notice) => match running.get_mut(&notice.event) {
@@ -178,7 +178,7 @@ fn start_within(limit: Duration, hook: &Path, notice: &Notice) -> bool {
     let label = format!("{name}/{file}");
     let log = |channel, line: &str| said(&shown, &label, channel, line);
     let invocation = Invocation::new(hook, std::iter::empty::<OsString>());
-    let end = stream.run(&invocation, |channel, bytes| {
+    let end = stream.run(&invocation, &mut |channel, bytes| {
         streams.take(channel, bytes, log);
     });
     streams.finish(log);

@@ -1,6 +1,5 @@
 //! One pass over accounts and OS Login, as the agent reports it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,7 +19,7 @@ use crate::config::policy::Function;
 use crate::config::settings;
 use crate::metadata::{Client, Endpoint, Query};
 use crate::oslogin::{self, OsLogin, Pass, Request};
-use crate::system::order::Gather;
+use crate::system::order::Map;
 use crate::system::time;
 
 /// What is remembered between passes.
@@ -272,7 +271,7 @@ fn tell(plan: &Plan, outcome: &Outcome<'_>, report: &mut Report) {
 }
 
 /// The lines of keys that were refused. One that has expired is as it should be and no problem.
-fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
+fn refused_lines(desired: &DesiredKeys) -> Map<String, String> {
     let refused = desired
         .problems
         .iter()
@@ -291,7 +290,7 @@ fn refused_lines(desired: &DesiredKeys) -> BTreeMap<String, String> {
             );
             (place, text)
         })
-        .into_map()
+        .collect()
 }
 
 /// When the next key expires, counted from `now`, and just past that moment.

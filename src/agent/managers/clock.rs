@@ -1,6 +1,5 @@
 //! One pass over the clock, as the agent reports it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use log::{debug, info};
@@ -12,7 +11,7 @@ use crate::clock::cause::{Cause, Seen, news};
 use crate::clock::pass::{self, look, place};
 use crate::clock::plan::{Action, Asked, Occasion, Reason, plan};
 use crate::clock::record::{Deed, Record};
-use crate::system::order::Gather;
+use crate::system::order::Map;
 use crate::system::root::Root;
 use crate::system::time;
 
@@ -25,7 +24,7 @@ pub(super) struct Clock {
     seen: Option<Seen>,
     /// Why the clock was stepped by the RTC, where the time service is to have the last word and has not been asked yet.
     unasked: Option<Cause>,
-    problems: BTreeMap<String, String>,
+    problems: Map<String, String>,
 }
 
 impl Clock {
@@ -92,7 +91,7 @@ impl Clock {
         let problems = record.problems.iter();
         self.problems = problems
             .map(|problem| (problem.clone(), problem.clone()))
-            .into_map();
+            .collect();
         if let Some(failure) = outcome.failure {
             report.failures.insert("clock".into(), failure);
         } else if record.deed != Deed::Nothing {

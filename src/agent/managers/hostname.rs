@@ -1,10 +1,8 @@
 //! One pass over the host name, as the agent reports it.
 
-use std::collections::BTreeMap;
-
 use crate::agent::report::{Change, Input, Report};
 use crate::hostname::{self, HOSTNAME_FILE, HOSTS_FILE, Problem, Source, Wishes, hosts};
-use crate::system::order::Gather;
+use crate::system::order::Map;
 use crate::system::root::Root;
 
 /// Brings the host name in line with metadata.
@@ -23,7 +21,7 @@ pub(super) fn reconcile(input: &Input) -> Report {
         problems: problems(&outcome.problems),
         failures: failed
             .map(|(change, error)| (change.to_string(), format!("could not {change}: {error:#}")))
-            .into_map(),
+            .collect(),
         ..Report::default()
     }
 }
@@ -72,12 +70,12 @@ fn told(change: &hostname::Change, what: String, source: Option<Source>) -> Chan
     }
 }
 
-fn problems(problems: &[Problem]) -> BTreeMap<String, String> {
+fn problems(problems: &[Problem]) -> Map<String, String> {
     let told = |problem: String| (problem.clone(), problem.trim_end_matches('.').to_owned());
     problems
         .iter()
         .map(|problem| told(problem.to_string()))
-        .into_map()
+        .collect()
 }
 
 fn unreadable(error: &anyhow::Error) -> Report {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::agent::report::{Change, Input, Report};
 use crate::network::backends::{self, Memory, Pass};
 use crate::system::netlink::NetlinkError;
-use crate::system::order::Gather;
 use crate::system::root::Root;
 
 /// What is remembered between passes.
@@ -56,7 +55,7 @@ fn report(pass: Result<Pass, NetlinkError>) -> Report {
             .problems
             .iter()
             .map(|problem| told(problem.to_string()))
-            .into_map(),
+            .collect(),
         failures: pass.failures,
         changes: pass.changes.into_iter().map(change).collect(),
         again_in: pass.again_in,

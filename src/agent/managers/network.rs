@@ -1,11 +1,9 @@
 //! One pass over the network, as the agent reports it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::agent::report::{Change, Input, Report};
 use crate::network::{self, Action, Interface, State};
 use crate::system::netlink::NetlinkError;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 use crate::system::root::Root;
 use crate::system::time;
 
@@ -17,7 +15,7 @@ pub(super) fn reconcile(input: &Input) -> Report {
     };
     Report {
         changes: changes(&pass.done, &pass.lines),
-        failures: pass.unfinished().map(told).into_map(),
+        failures: pass.unfinished().map(told).collect(),
         problems: problems(&pass.problems, &pass.pending),
         ..Report::default()
     }
@@ -65,9 +63,9 @@ fn state() -> State {
 /// The changes of each interface as one: `lines` has a line for each interface, in their order. The way to the metadata
 /// server is told by itself.
 fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
-    let mut interfaces: BTreeMap<&Interface, Change> = BTreeMap::new();
+    let mut interfaces: Map<&Interface, Change> = Map::new();
     for change in done.iter().filter(|change| change.is_forwarding()) {
-        let whole = interfaces.entry(&change.interface).or_default();
+        let whole = interfaces.get_or_insert_with(&change.interface, Change::default);
         whole.subject = Some(format!("interface {}", change.interface.name));
         let routes = if change.adds() {
             &mut whole.after
@@ -78,7 +76,7 @@ fn changes(done: &[network::Change], lines: &[String]) -> Vec<Change> {
     }
     for (interface, whole) in &mut interfaces {
         let here = done.iter().filter(|change| change.interface == **interface);
-        let keys: BTreeSet<String> = here.filter_map(key).into_set();
+        let keys: Set<String> = here.filter_map(key).collect();
         whole.key = Some(keys.into_iter().collect::<Vec<_>>().join(", "));
     }
     let told = interfaces.into_values().zip(lines);
@@ -109,13 +107,10 @@ fn key(change: &network::Change) -> Option<String> {
     })
 }
 
-fn problems(
-    problems: &[network::Problem],
-    pending: &[network::Pending],
-) -> BTreeMap<String, String> {
+fn problems(problems: &[network::Problem], pending: &[network::Pending]) -> Map<String, String> {
     let pending = pending.iter().map(ToString::to_string);
     let problems = problems.iter().map(ToString::to_string);
-    problems.chain(pending).map(told).into_map()
+    problems.chain(pending).map(told).collect()
 }
 
 fn told(message: String) -> (String, String) {

@@ -39,6 +39,7 @@ const NAMESPACE: &str = "gce-guest-scripts";
 
 /// Arguments of `gce-guest scripts`.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = "\
 Exit status of startup, shutdown and run: 0 when the scripts have run, whatever
 they returned (see `status`), or there was nothing to do; 1 when metadata cannot
@@ -69,12 +70,14 @@ enum Verb {
     /// Run the startup scripts.
     Startup,
     /// Run the shutdown scripts, if the system is going down.
+    #[group(skip)]
     Shutdown {
         /// Run them although the system is not going down.
         #[arg(long)]
         force: bool,
     },
     /// Run the scripts of an occasion, or say how it would be done.
+    #[group(skip)]
     Run {
         /// Which ones.
         occasion: OccasionName,
@@ -88,12 +91,14 @@ enum Verb {
     /// Show which scripts metadata wants to run.
     List,
     /// Show what became of the scripts since the boot.
+    #[group(skip)]
     Status {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Show what the scripts said when they last ran since the boot: the last 512 KiB at least.
+    #[group(skip)]
     Log {
         /// Which ones.
         occasion: OccasionName,
@@ -103,6 +108,7 @@ enum Verb {
     Cache,
     /// Log what the background processes of a script that has ended still say, on these streams.
     #[command(hide = true)]
+    #[group(skip)]
     Drain {
         occasion: OccasionName,
         key: String,
@@ -394,7 +400,9 @@ fn drain(occasion: Occasion, key: &str, streams: &[StreamName]) -> ExitCode {
     let inputs = [LeftInput::First, LeftInput::Second];
     std::thread::scope(|scope| {
         for (stream, input) in streams.iter().zip(inputs) {
-            scope.spawn(move || drain_stream(occasion.logger(), key, stream.channel(), input));
+            threads::start_within(scope, move || {
+                drain_stream(occasion.logger(), key, stream.channel(), input);
+            });
         }
     });
     ExitCode::SUCCESS

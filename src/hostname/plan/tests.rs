@@ -1,15 +1,14 @@
 use super::*;
 
-use std::collections::BTreeMap;
-
 use crate::metadata::document::Presence;
+use crate::system::order::Map;
 
 const FULL: &str = "web.us-central1-f.c.example.internal";
 
 fn document(hostname: &str) -> Document {
     let mut document = Document::default();
     document.instance.hostname = Presence::Present(hostname.into());
-    document.instance.attributes = Presence::Present(BTreeMap::new());
+    document.instance.attributes = Presence::Present(Map::new());
     document.instance.network_interfaces = Presence::Present(vec![
         nic("10.128.0.2", &[]),
         nic("10.129.0.2", &["2600:1900::2"]),
@@ -172,7 +171,7 @@ fn the_owners_attribute_beats_the_platforms_name_and_a_bad_one_costs_only_itself
         ("two words", "web", 1),
     ] {
         let mut document = document(FULL);
-        let attributes = BTreeMap::from([("hostname".to_owned(), attribute.to_owned())]);
+        let attributes = Map::from([("hostname".to_owned(), attribute.to_owned())]);
         document.instance.attributes = Presence::Present(attributes);
         let plan = plan(&document, &settings, &machine());
         assert_eq!(plan.name.unwrap().0.short(), name, "{attribute}");

@@ -1,6 +1,5 @@
 //! Makes the changes of a plan, and one whole pass.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use crate::network::interfaces;
 use crate::system::files::setting;
 use crate::system::files::{self, Attributes};
 use crate::system::netlink::{Link, NetlinkError, Socket};
+use crate::system::order::Map;
 use crate::system::processes;
 use crate::system::root::Root;
 
@@ -80,7 +80,7 @@ pub struct Pass {
     /// What will not be better for trying again soon.
     pub problems: Vec<Problem>,
     /// What failed, by what it is about, and is tried again.
-    pub failures: BTreeMap<String, String>,
+    pub failures: Map<String, String>,
     /// When another pass is worth while, whatever happens.
     pub again_in: Option<Duration>,
 }

@@ -1,7 +1,6 @@
 //! Reads what a plan is made of: the files that may be ours, what the backends say of each interface, the DHCP clients
 //! that run, and (once, because programs are asked) what is installed and active. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::{Backend, MARK};
 use crate::system::files;
 use crate::system::files::setting;
 use crate::system::netlink::{Address, Link, NetlinkError, Socket};
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
 
@@ -170,19 +169,19 @@ pub struct Observed {
     /// Every address of every interface.
     pub addresses: Vec<Address>,
     /// The files at every place where ours may be, ours or not.
-    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub files: Map<PathBuf, Vec<u8>>,
     /// What networkd says, by index of the interface.
-    pub networkd: BTreeMap<u32, NetworkdLink>,
+    pub networkd: Map<u32, NetworkdLink>,
     /// What NetworkManager says, by index of the interface.
-    pub networkmanager: BTreeMap<u32, ManagedDevice>,
+    pub networkmanager: Map<u32, ManagedDevice>,
     /// Where the profiles of NetworkManager are, by UUID; asked only when one of them is in our place.
-    pub profiles: BTreeMap<String, PathBuf>,
+    pub profiles: Map<String, PathBuf>,
     /// The DHCP clients that run.
     pub clients: Vec<Client>,
     /// The interfaces that /etc/network/interfaces has words for; asked only of those that ours are about.
-    pub in_interfaces_file: BTreeSet<String>,
+    pub in_interfaces_file: Set<String>,
     /// The sysctl `accept_ra_rt_info_max_plen` of interfaces with IPv6, by name.
-    pub route_information: BTreeMap<String, String>,
+    pub route_information: Map<String, String>,
     /// Whether /etc/netplan has any file.
     pub has_netplan_files: bool,
     /// What is installed and active.
@@ -225,15 +224,15 @@ pub struct Distribution {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The programs that there are.
-    pub programs: BTreeSet<&'static str>,
+    pub programs: Set<&'static str>,
     /// The units that are active.
-    pub active: BTreeSet<&'static str>,
+    pub active: Set<&'static str>,
     /// The version of systemd-networkd.
     pub networkd_version: Option<u32>,
     /// The version of NetworkManager, major and minor.
     pub networkmanager_version: Option<(u32, u32)>,
     /// The interfaces that NetworkManager has connected.
-    pub connected: BTreeSet<String>,
+    pub connected: Set<String>,
     /// Whether wicked has the primary interface up.
     pub wicked_up: bool,
     /// Whether there is the directory of the network scripts.
@@ -306,7 +305,7 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The files at every place where ours may be.
-fn files_of_ours(root: &Root) -> BTreeMap<PathBuf, Vec<u8>> {
+fn files_of_ours(root: &Root) -> Map<PathBuf, Vec<u8>> {
     let mut paths = vec![
         PathBuf::from(netplan::PATH),
         PathBuf::from(netplan::DEBIAN_DEFAULT_PATH),
@@ -333,7 +332,7 @@ fn files_of_ours(root: &Root) -> BTreeMap<PathBuf, Vec<u8>> {
         let contents = files::read(&root.path(&path), LIMIT).ok()??;
         Some((path, contents))
     };
-    paths.into_iter().filter_map(read).into_map()
+    paths.into_iter().filter_map(read).collect()
 }
 
 fn has_netplan_files(root: &Root) -> bool {
@@ -371,10 +370,10 @@ pub(super) fn clients(root: &Root) -> Vec<Client> {
 /// Asks what is installed and active. `primary` is the name of the primary interface, where it is there.
 #[must_use]
 pub(super) fn facts(root: &Root, primary: Option<&str>) -> Facts {
-    let programs: BTreeSet<_> = PROGRAMS
+    let programs: Set<_> = PROGRAMS
         .into_iter()
         .filter(|program| processes::find(program).is_some())
-        .into_set();
+        .collect();
     let mut facts = Facts {
         has_network_scripts: setting::is_there(&root.path(ifcfg::SCRIPTS)),
         has_interfaces_file: setting::is_there(&root.path("/etc/network/interfaces")),
@@ -400,7 +399,7 @@ pub(super) fn facts(root: &Root, primary: Option<&str>) -> Facts {
             .filter_map(|line| line.rsplit_once(':'))
             .filter(|(_, state)| *state == "connected")
             .map(|(device, _)| device.replace("\\:", ":"))
-            .into_set();
+            .collect();
     }
     if let Some(primary) = primary
         && facts.programs.contains("wicked")
@@ -418,7 +417,7 @@ fn networkmanager_version(told: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn active_units() -> BTreeSet<&'static str> {
+fn active_units() -> Set<&'static str> {
     let mut words = vec!["is-active"];
     words.extend(UNITS);
     let states = answer("systemctl", &words);
@@ -427,7 +426,7 @@ fn active_units() -> BTreeSet<&'static str> {
         .zip(states.lines())
         .filter(|(_, state)| *state == "active")
         .map(|(unit, _)| unit)
-        .into_set()
+        .collect()
 }
 
 fn distribution(root: &Root) -> Distribution {
@@ -471,7 +470,7 @@ pub(super) fn ask_backend(backend: Option<Backend>, nics: &[Nic], observed: &mut
                     .lines()
                     .filter_map(|line| line.split_once(':'))
                     .map(|(uuid, file)| (uuid.to_owned(), file.replace("\\:", ":").into()))
-                    .into_map();
+                    .collect();
             }
         }
         Some(Backend::Ifupdown) if observed.facts.programs.contains("ifquery") => {

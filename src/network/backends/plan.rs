@@ -4,6 +4,7 @@ mod attempts;
 pub mod choice;
 pub mod clients;
 pub mod ifcfg;
+mod ini;
 pub mod netplan;
 pub mod networkd;
 pub mod networkmanager;
@@ -11,15 +12,13 @@ pub mod nics;
 mod problem;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::observe::Observed;
 use super::{Backend, MARK};
 use crate::system::netlink::MacAddress;
-use crate::system::order::InOrder;
+use crate::system::order::{InOrder, Map, Set};
 use crate::system::processes::Invocation;
 use attempts::FIRST_WAIT;
 use nics::Nic;
@@ -142,11 +141,11 @@ pub struct Plan {
     /// Sorted.
     pub problems: Vec<Problem>,
     /// What failed before and is not tried again yet.
-    pub failures: BTreeMap<String, String>,
+    pub failures: Map<String, String>,
     /// The interfaces that are as they should be.
-    pub served: BTreeSet<String>,
+    pub served: Set<String>,
     /// The interfaces that are not, although their files are: a service that starts again takes its time.
-    pub awaited: BTreeSet<String>,
+    pub awaited: Set<String>,
     /// When another pass is worth while, whatever happens.
     pub again_in: Option<Duration>,
 }
@@ -211,8 +210,8 @@ pub fn plan(
 /// What was changed on disk: the paths, and the backends that read them.
 #[derive(Default)]
 struct Changed {
-    paths: BTreeSet<PathBuf>,
-    backends: BTreeSet<Backend>,
+    paths: Set<PathBuf>,
+    backends: Set<Backend>,
 }
 
 impl Plan {
@@ -471,30 +470,6 @@ impl Changed {
         self.backends.extend(ways::readers(path));
         self.paths.insert(path.to_path_buf());
     }
-}
-
-/// A section of an INI file: its name, and its keys with their values; a key without a value is left out, and a section
-/// without keys too.
-type Section<'a> = (&'a str, &'a [(&'a str, Option<String>)]);
-
-/// The text of an INI file of ours.
-fn ini(sections: &[Section<'_>]) -> String {
-    let mut text = format!("{MARK}\n");
-    for (name, keys) in sections {
-        let mut keys = keys
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)))
-            .peekable();
-        if keys.peek().is_none() {
-            continue;
-        }
-        // Writing into a text cannot fail.
-        let _ = writeln!(text, "\n[{name}]");
-        for (key, value) in keys {
-            let _ = writeln!(text, "{key}={value}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::network::routes::parse;
+use crate::system::order::Map;
 
 const OURS: u8 = 66;
 const KERNEL: u8 = 2;
@@ -411,7 +412,7 @@ fn any_routes() -> impl Strategy<Value = Vec<Route>> {
         prop::sample::select(vec![OURS, KERNEL, 77]),
     );
     prop::collection::vec(one, 0..24).prop_map(|routes| {
-        let mut by_destination = BTreeMap::new();
+        let mut by_destination = Map::new();
         for (prefix, index, protocol) in routes {
             by_destination.insert(prefix, Route::local(prefix, index, protocol));
         }

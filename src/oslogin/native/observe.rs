@@ -1,11 +1,11 @@
 //! Reading the machine as far as OS Login is concerned. Changes nothing.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::plan::{File, Observed, Package};
 use crate::system::files::{self, Attributes, Directory, PrivateDirectory, Stamp};
+use crate::system::order::Map;
 use crate::system::processes::{self, Invocation};
 
 /// The largest file that is read, in bytes.
@@ -32,7 +32,7 @@ pub(super) const PENDING: &str = "/run/gce-guest/oslogin-reload";
 /// # Errors
 /// A file is there and cannot be read, with its path.
 pub(super) fn observe(wanted: bool) -> io::Result<Observed> {
-    let (mut found, mut vendor) = (BTreeMap::new(), BTreeMap::new());
+    let (mut found, mut vendor) = (Map::new(), Map::new());
     for file in File::ALL {
         if let Some(bytes) = read(file.path())? {
             found.insert(file, bytes);

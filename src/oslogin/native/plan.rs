@@ -1,12 +1,10 @@
 //! What to change to set OS Login up or to take it back. Pure: the table of files of spec/beyond.md 6.1.
 
-use std::collections::BTreeMap;
-
 use super::edits::{self, Blocks};
 use crate::config::settings;
 use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// What OS Login is to do, besides being on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,9 +108,9 @@ pub(super) struct Package {
 pub(super) struct Observed {
     pub(super) package: Package,
     /// What the files say; those that are there.
-    pub(super) files: BTreeMap<File, Vec<u8>>,
+    pub(super) files: Map<File, Vec<u8>>,
     /// What those say that only the distribution's own directory has.
-    pub(super) vendor: BTreeMap<File, Vec<u8>>,
+    pub(super) vendor: Map<File, Vec<u8>>,
     /// Whether sudo reads rules from `/etc/sudoers.d`.
     pub(super) has_sudoers_directory: bool,
     /// Whether the directories of the package are there.
@@ -141,7 +139,7 @@ pub(super) struct Plan {
     /// Make the package's directories.
     pub(super) directories: bool,
     /// What the files shall say; `None` for a file that goes.
-    pub(super) files: BTreeMap<File, Option<Vec<u8>>>,
+    pub(super) files: Map<File, Option<Vec<u8>>>,
     /// Tell the services.
     pub(super) reload: bool,
     /// Whether OS Login is in charge of log-ins once this is done.
@@ -272,11 +270,11 @@ fn change(
     observed: &Observed,
 ) -> Plan {
     let always = [File::GroupConf, File::PamSshd, File::PamSu];
-    let mut managed = always.into_iter().into_set();
+    let mut managed: Set<File> = always.into_iter().collect();
     managed.retain(|_| settings.manage_pam);
     managed.extend(settings.manage_nss.then_some(File::Nsswitch));
     managed.extend(settings.manage_sshd.then_some(File::Sshd));
-    let mut files: BTreeMap<File, Option<Vec<u8>>> = BTreeMap::new();
+    let mut files: Map<File, Option<Vec<u8>>> = Map::new();
     for file in managed {
         if let Some(bytes) = observed.current(file) {
             let wished = edit(file, bytes, wanted, settings, observed);

@@ -3,7 +3,6 @@
 //! They come into being in a directory beside their place that nobody else can enter, and are put into their place whole:
 //! private key 0600, public key 0644, root's, with the SELinux context of the place (spec/core.md SEC 11).
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Mutex;
@@ -15,9 +14,11 @@ use log::{info, warn};
 use super::observe;
 use crate::setup::LOGGER;
 use crate::system::files::{Attributes, Directory, PrivateDirectory};
+use crate::system::order::Map;
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
 use crate::system::selinux;
+use crate::system::threads;
 
 /// The beginning of the name of the private directory.
 const PRIVATE: &str = ".gce-guest-host-keys-";
@@ -37,19 +38,19 @@ pub fn generate<'a>(
     root: &Root,
     directory: &str,
     types: impl IntoIterator<Item = &'a String>,
-    made: impl FnMut(&str, String) + Send,
-) -> anyhow::Result<BTreeMap<String, String>> {
+    made: &mut (dyn FnMut(&str, String) + Send),
+) -> anyhow::Result<Map<String, String>> {
     let path = root.path(directory);
     let place = Directory::open(&path).with_context(|| format!("open {directory}"))?;
     sweep(&place);
     let private = PrivateDirectory::create(&path, PRIVATE)
         .with_context(|| format!("make a private directory in {directory}"))?;
     let made = Mutex::new(made);
-    let failed = Mutex::new(BTreeMap::new());
+    let failed = Mutex::new(Map::new());
     std::thread::scope(|scope| {
         for key_type in types {
             let (made, failed, place, private) = (&made, &failed, &place, &private);
-            scope.spawn(move || {
+            threads::start_within(scope, move || {
                 let file = format!("{directory}/ssh_host_{key_type}_key");
                 info!(target: LOGGER, "Generating SSH key {file}.");
                 match generate_one(root, place, private, Path::new(&file), key_type) {

@@ -8,7 +8,6 @@ pub mod apply;
 pub mod observe;
 pub mod plan;
 
-use std::collections::BTreeMap;
 use std::io;
 
 use anyhow::{Context as _, bail};
@@ -22,6 +21,7 @@ use super::state::Place;
 use super::{LOGGER, machine};
 use crate::config::state;
 use crate::system::files::Directory;
+use crate::system::order::{Map, Set};
 
 /// The record of what was made for an instance.
 const MADE: &str = "made-host-keys";
@@ -71,7 +71,7 @@ pub fn make_missing(context: &Context<'_>) -> anyhow::Result<Outcome> {
         made: Made::default(),
     };
     let place = Place::of_boot(&context.root);
-    let failed = generate(context, &plan, |key_type, public| {
+    let failed = generate(context, &plan, &mut |key_type, public| {
         record.made.keys.insert(key_type.to_owned(), public);
         remember(&place, MADE_IN_BOOT, &record);
     })?;
@@ -117,7 +117,7 @@ fn renew_for_instance(context: &Context<'_>) -> anyhow::Result<Outcome> {
     }
     let mut made = observed.made.clone();
     let mut fresh = Keys::new();
-    let failed = generate(context, &plan, |key_type, public| {
+    let failed = generate(context, &plan, &mut |key_type, public| {
         made.keys.insert(key_type.to_owned(), public.clone());
         remember(&place, MADE, &made);
         fresh.insert(key_type.to_owned(), public);
@@ -158,11 +158,7 @@ fn because(reason: Reason, id: &str) -> String {
     }
 }
 
-fn conclude(
-    fresh: &Keys,
-    failed: &BTreeMap<String, String>,
-    because: &str,
-) -> anyhow::Result<Outcome> {
+fn conclude(fresh: &Keys, failed: &Map<String, String>, because: &str) -> anyhow::Result<Outcome> {
     let names: Vec<&str> = fresh.keys().map(String::as_str).collect();
     if !failed.is_empty() {
         let reasons: Vec<String> = failed
@@ -199,7 +195,7 @@ fn present(context: &Context<'_>, directory: &Directory) -> anyhow::Result<Keys>
         .with_context(|| format!("read {}", context.settings().instance_setup.host_key_dir))
 }
 
-fn configured(context: &Context<'_>) -> std::collections::BTreeSet<String> {
+fn configured(context: &Context<'_>) -> Set<String> {
     let (types, refused) = plan::types(&context.settings().instance_setup.host_key_types);
     for word in refused {
         warn!(target: LOGGER, "InstanceSetup.host_key_types: \"{word}\" cannot be a type of host keys; it is left out.");
@@ -210,10 +206,10 @@ fn configured(context: &Context<'_>) -> std::collections::BTreeSet<String> {
 fn generate(
     context: &Context<'_>,
     plan: &Plan,
-    made: impl FnMut(&str, String) + Send,
-) -> anyhow::Result<BTreeMap<String, String>> {
+    made: &mut (dyn FnMut(&str, String) + Send),
+) -> anyhow::Result<Map<String, String>> {
     if plan.generate.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Map::new());
     }
     let directory = &context.settings().instance_setup.host_key_dir;
     apply::generate(&context.root, directory, &plan.generate, made)

@@ -3,14 +3,12 @@
 //! A host key is renewed when the disk has come to another instance, and only then: whoever has logged in before must not
 //! be told that the machine has changed. What is missing altogether is made at once, whatever the instance is.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// Host keys by type, each with the public key: the second word of the `.pub` file.
-pub type Keys = BTreeMap<String, String>;
+pub type Keys = Map<String, String>;
 
 /// What we made, for an instance or in a boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +17,7 @@ pub struct Made {
     pub keys: Keys,
     /// The types that were tried without success.
     #[serde(default)]
-    pub unfinished: BTreeSet<String>,
+    pub unfinished: Set<String>,
 }
 
 /// What there is.
@@ -52,15 +50,15 @@ pub enum Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The types to generate.
-    pub generate: BTreeSet<String>,
+    pub generate: Set<String>,
     /// Why.
     pub reason: Reason,
 }
 
 /// The configured types that can be part of a file's name, in lower case, and those that cannot (spec/core.md BUG 29).
 #[must_use]
-pub fn types(configured: &[String]) -> (BTreeSet<String>, Vec<String>) {
-    let mut types = BTreeSet::new();
+pub fn types(configured: &[String]) -> (Set<String>, Vec<String>) {
+    let mut types = Set::new();
     let mut refused = Vec::new();
     for word in configured {
         let word = word.trim();
@@ -89,10 +87,10 @@ pub fn type_of(file_name: &str) -> Option<&str> {
 
 /// What to do before it is known which instance this is: a machine without any host key gets them.
 #[must_use]
-pub fn before_metadata(observed: &Observed, configured: &BTreeSet<String>) -> Plan {
+pub fn before_metadata(observed: &Observed, configured: &Set<String>) -> Plan {
     let none = observed.present.is_empty();
     Plan {
-        generate: configured.iter().filter(|_| none).cloned().into_set(),
+        generate: configured.iter().filter(|_| none).cloned().collect(),
         reason: if none {
             Reason::NoneAtAll
         } else {
@@ -105,26 +103,29 @@ pub fn before_metadata(observed: &Observed, configured: &BTreeSet<String>) -> Pl
 #[must_use]
 pub fn for_instance(
     observed: &Observed,
-    configured: &BTreeSet<String>,
+    configured: &Set<String>,
     instance: &str,
     keep: bool,
 ) -> Plan {
     let none = observed.present.is_empty();
     let same = observed.stored.as_deref() == Some(instance);
-    let unfinished = observed.made.unfinished.intersection(configured).cloned();
+    let unfinished = observed.made.unfinished.iter();
+    let unfinished = unfinished
+        .filter(|name| configured.contains(*name))
+        .cloned();
     let is_ours = |name: &String| {
         let public = observed.present.get(name);
         public.is_some_and(|public| {
             !public.is_empty() && observed.made.keys.get(name) == Some(public)
         })
     };
-    let (generate, reason): (BTreeSet<String>, Reason) = match (none, same, keep) {
+    let (generate, reason): (Set<String>, Reason) = match (none, same, keep) {
         (true, ..) => (configured.clone(), Reason::NoneAtAll),
-        (false, true, _) => (unfinished.into_set(), Reason::Unfinished),
-        (false, false, true) => (BTreeSet::new(), Reason::Kept),
+        (false, true, _) => (unfinished.collect(), Reason::Unfinished),
+        (false, false, true) => (Set::new(), Reason::Kept),
         (false, false, false) => {
             let all = configured.iter().chain(observed.present.keys());
-            let generate = all.filter(|name| !is_ours(name)).cloned().into_set();
+            let generate = all.filter(|name| !is_ours(name)).cloned().collect();
             (generate, Reason::NewInstance)
         }
     };
@@ -138,12 +139,12 @@ pub fn for_instance(
 /// The types that would leave another instance's key in place: those that were there before and could not be renewed. As
 /// long as there is one, the instance id is not stored.
 #[must_use]
-pub fn stale(observed: &Observed, plan: &Plan, failed: &BTreeSet<String>) -> BTreeSet<String> {
+pub fn stale(observed: &Observed, plan: &Plan, failed: &Set<String>) -> Set<String> {
     if plan.reason != Reason::NewInstance {
-        return BTreeSet::new();
+        return Set::new();
     }
     let present = |name: &&String| observed.present.contains_key(*name);
-    failed.iter().filter(present).cloned().into_set()
+    failed.iter().filter(present).cloned().collect()
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    fn set(words: &[&str]) -> BTreeSet<String> {
+    fn set(words: &[&str]) -> Set<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
@@ -282,6 +283,8 @@ mod tests {
             stored in prop::option::of("[12]"),
             unfinished in prop::collection::btree_set("[a-d]", 0..3),
         ) {
+            let configured: Set<String> = configured.into_iter().collect();
+            let unfinished = unfinished.into_iter().collect();
             let key = |name: &String| (name.clone(), format!("old {name}"));
             let mut observed = Observed {
                 present: present.iter().map(key).collect(),

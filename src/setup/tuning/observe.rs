@@ -1,6 +1,5 @@
 //! Reads /sys and /proc into a snapshot. What cannot be read is left out: it costs itself alone.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Machine;
@@ -10,7 +9,7 @@ use super::snapshot::{
     TransmitQueue,
 };
 use crate::system::files::setting::{KernelDirectory, is_there, names_in, read_setting, resolve};
-use crate::system::order::{Gather, InOrder};
+use crate::system::order::{InOrder, Map};
 
 /// The file in `/proc/irq/N` in which its driver suggests processors.
 const HINT: &str = "affinity_hint";
@@ -118,7 +117,7 @@ fn interrupts(machine: &Machine) -> Interrupts {
         numbers.filter_map(|(number, name)| Some((number, interrupt(&all.below(&name)?))))
     });
     Interrupts {
-        by_number: by_number.into_map(),
+        by_number: by_number.collect(),
         balanced: is_balanced(machine),
     }
 }
@@ -260,7 +259,7 @@ fn disk(directory: &Path, name: String) -> Disk {
         Some(((*setting).to_owned(), value))
     });
     Disk {
-        settings: settings.into_map(),
+        settings: settings.collect(),
         name,
     }
 }
@@ -280,11 +279,11 @@ fn below(directory: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 /// The names in a directory that are the prefix and a number, by that number.
-fn numbered(directory: &Path, prefix: &str) -> BTreeMap<u32, String> {
+fn numbered(directory: &Path, prefix: &str) -> Map<u32, String> {
     numbered_of(names_in(directory), prefix)
 }
 
-fn numbered_of(names: Vec<String>, prefix: &str) -> BTreeMap<u32, String> {
+fn numbered_of(names: Vec<String>, prefix: &str) -> Map<u32, String> {
     names
         .into_iter()
         .filter_map(|name| {
@@ -293,7 +292,7 @@ fn numbered_of(names: Vec<String>, prefix: &str) -> BTreeMap<u32, String> {
             let number = number.parse().ok().filter(|_| digits)?;
             Some((number, name))
         })
-        .into_map()
+        .collect()
 }
 
 fn list(path: &Path) -> Option<CpuSet> {

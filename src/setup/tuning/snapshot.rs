@@ -1,9 +1,8 @@
 //! What tuning looks at, as values. Pure.
 
-use std::collections::BTreeMap;
-
 use super::cpus::CpuSet;
 use crate::system::ethtool::{Channels, Coalescing, Rings};
+use crate::system::order::Map;
 
 /// The processors of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interrupts {
     /// By number.
-    pub by_number: BTreeMap<u32, Interrupt>,
+    pub by_number: Map<u32, Interrupt>,
     /// Whether irqbalance is at work, or will be: then the affinities are its business.
     pub balanced: bool,
 }
@@ -139,7 +138,7 @@ pub struct Disk {
     /// Its name, such as `sda`.
     pub name: String,
     /// The files below `queue/` that tuning knows, as they read.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Map<String, String>,
 }
 
 impl Disk {

@@ -16,7 +16,7 @@ use crate::setup::engine::Outcome;
 /// # Errors
 /// Something could not be changed; everything else was.
 pub fn local_ssd(context: &Context<'_>) -> anyhow::Result<Outcome> {
-    step(context, |machine, listener| {
+    step(context, &|machine, listener| {
         optimize_local_ssd(machine, Mode::Make, listener)
     })
 }
@@ -26,7 +26,7 @@ pub fn local_ssd(context: &Context<'_>) -> anyhow::Result<Outcome> {
 /// # Errors
 /// The same.
 pub fn schedulers(context: &Context<'_>) -> anyhow::Result<Outcome> {
-    step(context, |machine, listener| {
+    step(context, &|machine, listener| {
         remove_schedulers(machine, Mode::Make, listener)
     })
 }
@@ -36,7 +36,7 @@ pub fn schedulers(context: &Context<'_>) -> anyhow::Result<Outcome> {
 /// # Errors
 /// The same.
 pub fn queues(context: &Context<'_>) -> anyhow::Result<Outcome> {
-    step(context, |machine, listener| {
+    step(context, &|machine, listener| {
         set_multiqueue(machine, &Platform::default(), Mode::Make, listener)
     })
 }
@@ -46,7 +46,7 @@ pub fn queues(context: &Context<'_>) -> anyhow::Result<Outcome> {
 /// # Errors
 /// The same.
 pub fn platform_queues(context: &Context<'_>) -> anyhow::Result<Outcome> {
-    step(context, |machine, listener| {
+    step(context, &|machine, listener| {
         set_multiqueue(machine, &platform(context), Mode::Make, listener)
     })
 }
@@ -56,7 +56,7 @@ pub fn platform_queues(context: &Context<'_>) -> anyhow::Result<Outcome> {
 /// # Errors
 /// The same.
 pub fn memory(context: &Context<'_>) -> anyhow::Result<Outcome> {
-    step(context, |machine, listener| {
+    step(context, &|machine, listener| {
         overcommit_memory(machine, &platform(context), Mode::Make, listener)
     })
 }
@@ -67,7 +67,7 @@ fn platform(context: &Context<'_>) -> Platform {
 
 fn step(
     context: &Context<'_>,
-    tune: impl FnOnce(&Machine, Listener<'_>) -> Tuned,
+    tune: &dyn Fn(&Machine, Listener<'_>) -> Tuned,
 ) -> anyhow::Result<Outcome> {
     let machine = Machine::new(context.root.clone());
     // There may be hundreds of changes: the summary is for everybody, the rest for those who ask for details.

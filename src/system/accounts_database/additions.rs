@@ -2,13 +2,13 @@
 //!
 //! Field by field what `useradd -m -s SHELL -p '*' -G GROUPS NAME` adds, one after the other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 
 use super::defaults::{Defaults, Subordinate};
 use super::tables::{Lines, Table, list};
 use super::{Account, NewUser, Unsuitable};
-use crate::system::order::{Gather, InOrder};
+use crate::system::order::{InOrder, Map, Set};
 
 /// A question to the name service, which knows more than the local files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Question<'a> {
 /// The files as they are.
 pub(super) struct Tables<'a> {
     /// Every file that the machine has.
-    pub(super) lines: BTreeMap<Table, Lines<'a>>,
+    pub(super) lines: Map<Table, Lines<'a>>,
 }
 
 /// What to write, and who that makes.
@@ -33,11 +33,11 @@ pub(super) struct Additions {
     /// The new bytes of every file that changes, in the order of writing.
     pub(super) files: Vec<(Table, Vec<u8>)>,
     /// The users that will be there.
-    pub(super) accounts: BTreeMap<String, Account>,
+    pub(super) accounts: Map<String, Account>,
     /// Users that are left to useradd.
-    pub(super) left: BTreeSet<String>,
+    pub(super) left: Set<String>,
     /// Users for whom the name service could not be asked, and why.
-    pub(super) unasked: Option<(BTreeSet<String>, io::Error)>,
+    pub(super) unasked: Option<(Set<String>, io::Error)>,
 }
 
 /// What a line is added for.
@@ -59,7 +59,7 @@ pub(super) fn additions<'a>(
     tables: &Tables<'a>,
     defaults: &Defaults,
     users: &'a [NewUser],
-    resumed: &BTreeSet<String>,
+    resumed: &Set<String>,
     day: i64,
     mut ask: impl FnMut(Question<'_>) -> io::Result<bool>,
 ) -> Result<Additions, Unsuitable> {
@@ -73,7 +73,7 @@ pub(super) fn additions<'a>(
         }
     }
     let mut ids = Ids::new(passwd, tables.lines(Table::Group)?, defaults)?;
-    let (mut left, mut unasked) = (BTreeSet::new(), None);
+    let (mut left, mut unasked) = (Set::new(), None);
     let mut added = Vec::new();
     for (index, user) in users.iter().enumerate() {
         let own_group = groups.get(user.name.as_bytes()).copied();
@@ -105,7 +105,7 @@ pub(super) fn additions<'a>(
             // Whoever asks on would wait as long for each of the others.
             Err(NoIds::Unasked(error)) => {
                 let names = users[index..].iter().map(|user| user.name.clone());
-                unasked = Some((names.into_set(), error));
+                unasked = Some((names.collect(), error));
                 break;
             }
         }
@@ -119,7 +119,7 @@ pub(super) fn additions<'a>(
         (user.name.clone(), account)
     });
     Ok(Additions {
-        accounts: accounts.into_map(),
+        accounts: accounts.collect(),
         files: tables.with(&added, defaults, day)?,
         left,
         unasked,
@@ -152,14 +152,14 @@ pub(super) fn new_group(
             break gid;
         }
     };
-    let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
+    let (no_lines, no_members) = (Map::new(), Map::new());
     let mut files = Vec::new();
     if let Some(lines) = tables.lines.get(&Table::Gshadow) {
         let line = format!("{name}:!::").into_bytes();
         let is_stale = lines.by_name()?.contains_key(name.as_bytes());
         let (old, new) = match is_stale {
-            true => (BTreeMap::from([(name.as_bytes(), line)]), Vec::new()),
-            false => (BTreeMap::new(), vec![line]),
+            true => (Map::from([(name.as_bytes(), line)]), Vec::new()),
+            false => (Map::new(), vec![line]),
         };
         files.push((Table::Gshadow, lines.format(&old, &no_members, &new)));
     }
@@ -182,16 +182,15 @@ impl<'a> Tables<'a> {
         defaults: &Defaults,
         day: i64,
     ) -> Result<Vec<(Table, Vec<u8>)>, Unsuitable> {
-        let mut members: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        let mut members: Map<&[u8], Vec<&[u8]>> = Map::new();
         for (user, _) in added {
             for group in &user.groups {
                 members
-                    .entry(group.as_bytes())
-                    .or_default()
+                    .get_or_insert_with(group.as_bytes(), Vec::new)
                     .push(user.name.as_bytes());
             }
         }
-        let (no_lines, no_members) = (BTreeMap::new(), BTreeMap::new());
+        let (no_lines, no_members) = (Map::new(), Map::new());
         let mut files = Vec::new();
         for table in Table::ALL {
             let Some(lines) = self.lines.get(&table) else {
@@ -242,7 +241,7 @@ impl<'a> Tables<'a> {
 }
 
 /// Lines that replace one of the same name, by that name, and lines that are new.
-type OldAndNew<'a> = (BTreeMap<&'a [u8], Vec<u8>>, Vec<Vec<u8>>);
+type OldAndNew<'a> = (Map<&'a [u8], Vec<u8>>, Vec<Vec<u8>>);
 
 /// The lines of new users in a file that may have stale ones of the same names, which useradd would replace too.
 fn split<'a>(
@@ -251,7 +250,7 @@ fn split<'a>(
     line: impl Fn(&Addition<'_>) -> String,
 ) -> Result<OldAndNew<'a>, Unsuitable> {
     let present = lines.by_name()?;
-    let (mut old, mut new) = (BTreeMap::new(), Vec::new());
+    let (mut old, mut new) = (Map::new(), Vec::new());
     for (_, addition) in added {
         let text = line(addition).into_bytes();
         match present.contains_key(addition.name.as_bytes()) {
@@ -271,7 +270,7 @@ fn with_ranges(
 ) -> Result<Option<Vec<u8>>, Unsuitable> {
     let mut ranges = lines.ranges()?;
     ranges.put_in_order_by(|(owner, first, count)| (*first, *count, *owner));
-    let owners: BTreeSet<&[u8]> = ranges.iter().map(|range| range.0).into_set();
+    let owners: Set<&[u8]> = ranges.iter().map(|range| range.0).collect();
     let has_one = |addition: &Addition<'_>| {
         owners.contains(addition.name.as_bytes())
             || owners.contains(addition.uid.to_string().as_bytes())
@@ -307,10 +306,10 @@ fn with_ranges(
 
 /// The ids that are free: after the highest one in use, then the holes from below, as useradd chooses.
 struct Ids {
-    uids: BTreeSet<u32>,
-    gids: BTreeSet<u32>,
+    uids: Set<u32>,
+    gids: Set<u32>,
     /// The ids that are some user's primary group.
-    primary: BTreeSet<u32>,
+    primary: Set<u32>,
     next_uids: Box<dyn Iterator<Item = u32>>,
     next_gids: Box<dyn Iterator<Item = u32>>,
     allowed_gids: std::ops::RangeInclusive<u32>,
@@ -405,11 +404,11 @@ impl From<io::Error> for NoIds {
 
 /// The ids above the highest in use, then those below it.
 fn candidates(
-    used: &BTreeSet<u32>,
+    used: &Set<u32>,
     allowed: &std::ops::RangeInclusive<u32>,
 ) -> Box<dyn Iterator<Item = u32>> {
     let (first, last) = (*allowed.start(), *allowed.end());
-    match used.range(allowed.clone()).next_back() {
+    match used.iter().rev().find(|id| allowed.contains(*id)) {
         Some(highest) => Box::new((highest + 1..=last).chain(first..=*highest)),
         None => Box::new(first..=last),
     }
@@ -451,7 +450,7 @@ mod tests {
         resumed: &[&str],
         yes: &[Question<'_>],
     ) -> Result<Additions, Unsuitable> {
-        let mut lines = BTreeMap::new();
+        let mut lines = Map::new();
         for (table, text) in files {
             lines.insert(*table, Lines::parse(*table, text.as_bytes())?);
         }
@@ -475,7 +474,7 @@ mod tests {
 
     #[test]
     fn whoever_cannot_be_asked_about_waits_with_those_after() {
-        let mut lines = BTreeMap::new();
+        let mut lines = Map::new();
         for (table, text) in &FILES {
             lines.insert(*table, Lines::parse(*table, text.as_bytes()).unwrap());
         }
@@ -490,7 +489,7 @@ mod tests {
         };
         let users = [user("a", &[]), user("b", &[]), user("c", &[])];
         let tables = Tables { lines };
-        let resumed = BTreeSet::new();
+        let resumed = Set::new();
         let additions = additions(&tables, &defaults(), &users, &resumed, 20_000, ask).unwrap();
         assert_eq!(additions.accounts.keys().collect::<Vec<_>>(), ["a"]);
         let (waiting, error) = additions.unasked.unwrap();

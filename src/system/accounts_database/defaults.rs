@@ -3,11 +3,11 @@
 //! Strict on purpose: a setting that changes what useradd does and is not understood here is a reason to leave the work to
 //! useradd itself.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::Unsuitable;
+use crate::system::order::Map;
 
 /// Settings that change what useradd writes and that are not imitated, with the value that means "off".
 const FOREIGN: [(&str, &str); 5] = [
@@ -107,7 +107,7 @@ impl Defaults {
 }
 
 /// The settings of `/etc/login.defs`.
-struct Login(BTreeMap<String, String>);
+struct Login(Map<String, String>);
 
 impl Login {
     fn parse(text: &str) -> Result<Self, Unsuitable> {
@@ -172,8 +172,8 @@ impl Login {
 }
 
 /// Lines of a key, a separator and a value; the last line of a key counts, as in useradd.
-fn pairs(text: &str, separators: &str) -> Result<BTreeMap<String, String>, Unsuitable> {
-    let mut pairs = BTreeMap::new();
+fn pairs(text: &str, separators: &str) -> Result<Map<String, String>, Unsuitable> {
+    let mut pairs = Map::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;

@@ -19,7 +19,6 @@ mod suitability;
 mod tables;
 mod useradd;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +36,7 @@ use super::files::{Attributes, Directory};
 use super::locks::LockError;
 use super::name_service::NameService;
 use super::processes::{self, Invocation};
+use crate::system::order::{Map, Set};
 
 /// The directory of the files.
 const ETC: &str = "/etc";
@@ -73,11 +73,11 @@ pub struct Account {
 #[derive(Debug, Default)]
 pub struct Created {
     /// The new users, all in passwd now.
-    pub accounts: BTreeMap<String, Account>,
+    pub accounts: Map<String, Account>,
     /// Users that are left to useradd: a group or a home of the name is there already, or not every useradd takes it.
-    pub left: BTreeSet<String>,
+    pub left: Set<String>,
     /// Users that are not created, since the name service could not be asked, and why. So useradd would wait in vain.
-    pub unasked: Option<(BTreeSet<String>, io::Error)>,
+    pub unasked: Option<(Set<String>, io::Error)>,
 }
 
 /// Why the machine is left to useradd. Nothing was changed.
@@ -181,7 +181,7 @@ impl AccountsDatabase {
     pub fn create(
         &self,
         users: &[NewUser],
-        resumed: &BTreeSet<String>,
+        resumed: &Set<String>,
         day: i64,
         names: &NameService,
     ) -> Result<Created, CreateError> {
@@ -197,7 +197,7 @@ impl AccountsDatabase {
         };
         let etc = Directory::open(Path::new(ETC)).map_err(failed(ETC.into()))?;
         let lock = PasswordLock::take(&etc, PATIENCE)?;
-        let mut left = BTreeSet::new();
+        let mut left = Set::new();
         let mut wanted = Vec::new();
         for user in users {
             // Whose a home is that is there already, and what useradd makes of it, is not for us to say.
@@ -248,7 +248,7 @@ impl AccountsDatabase {
         &self,
         present: &[Present],
         users: &[NewUser],
-        resumed: &BTreeSet<String>,
+        resumed: &Set<String>,
         day: i64,
         names: &NameService,
     ) -> Result<Additions, Unsuitable> {

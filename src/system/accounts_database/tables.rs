@@ -3,10 +3,8 @@
 //! passwd(5), shadow(5), group(5), gshadow(5), subuid(5), subgid(5). Every line must have its fields; a remark, an empty
 //! line, an entry of NIS or a file that does not end with a line end is a reason to leave the files to the system's tools.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::Unsuitable;
-use crate::system::order::Gather;
+use crate::system::order::{Map, Set};
 
 /// A line of subuid(5): whose range, its first id, how many there are.
 pub(super) type Range<'a> = (&'a [u8], u64, u64);
@@ -106,30 +104,28 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// Two lines have the same name.
-    pub(super) fn by_name(&self) -> Result<BTreeMap<&'a [u8], &[&'a [u8]]>, Unsuitable> {
-        let mut found = BTreeMap::new();
-        for fields in &self.lines {
-            if found.insert(fields[0], fields.as_slice()).is_some() {
-                return Err(Unsuitable::new(format!(
-                    "/etc/{} has two lines for {}",
-                    self.table.file(),
-                    String::from_utf8_lossy(fields[0])
-                )));
-            }
+    pub(super) fn by_name(&self) -> Result<Map<&'a [u8], &[&'a [u8]]>, Unsuitable> {
+        let lines = self.lines.iter();
+        let found: Map<_, _> = lines.map(|fields| (fields[0], fields.as_slice())).collect();
+        if found.len() == self.lines.len() {
+            return Ok(found);
         }
-        Ok(found)
+        let (mut names, mut seen) = (self.lines.iter().map(|fields| fields[0]), Set::new());
+        let second = names.find(|name| !seen.insert(*name)).unwrap_or_default();
+        Err(Unsuitable::new(format!(
+            "/etc/{} has two lines for {}",
+            self.table.file(),
+            String::from_utf8_lossy(second)
+        )))
     }
 
     /// The numbers in a field of every line.
     ///
     /// # Errors
     /// One is no number.
-    pub(super) fn numbers(&self, field: usize) -> Result<BTreeSet<u32>, Unsuitable> {
-        let mut numbers = BTreeSet::new();
-        for fields in &self.lines {
-            numbers.insert(self.number(fields[field])?);
-        }
-        Ok(numbers)
+    pub(super) fn numbers(&self, field: usize) -> Result<Set<u32>, Unsuitable> {
+        let numbers = self.lines.iter().map(|fields| self.number(fields[field]));
+        numbers.collect()
     }
 
     /// The ranges of subuid(5): who has it, its first id, and how many there are.
@@ -170,8 +166,8 @@ impl<'a> Lines<'a> {
     /// field of groups, and `added` lines at the end.
     pub(super) fn format(
         &self,
-        replaced: &BTreeMap<&[u8], Vec<u8>>,
-        members: &BTreeMap<&[u8], Vec<&[u8]>>,
+        replaced: &Map<&[u8], Vec<u8>>,
+        members: &Map<&[u8], Vec<&[u8]>>,
         added: &[Vec<u8>],
     ) -> Vec<u8> {
         let mut text = Vec::new();
@@ -180,7 +176,7 @@ impl<'a> Lines<'a> {
                 Some(line) => text.extend_from_slice(line),
                 None => text.extend_from_slice(&fields.join(&b':')),
             }
-            let present: BTreeSet<&[u8]> = list(fields[fields.len() - 1]).into_set();
+            let present: Set<&[u8]> = list(fields[fields.len() - 1]).collect();
             let mut is_first = present.is_empty();
             for member in members.get(fields[0]).into_iter().flatten() {
                 if !present.contains(member) {
@@ -238,7 +234,7 @@ mod tests {
         #[test]
         fn a_file_that_is_taken_comes_out_as_it_was(bytes in "([a-z]{0,3}:[x!]?:[0-9]{0,4}:[a-z,]{0,6}\n){0,6}") {
             if let Ok(lines) = Lines::parse(Table::Group, bytes.as_bytes()) {
-                let none = (BTreeMap::new(), BTreeMap::new());
+                let none = (Map::new(), Map::new());
                 prop_assert_eq!(lines.format(&none.0, &none.1, &[]), bytes.into_bytes());
             }
         }

@@ -225,7 +225,7 @@ impl Socket {
         results.resize_with(count, || Ok(()));
         let mut is_over = false;
         while !is_over {
-            self.receive(|header, payload| {
+            self.receive(&mut |header, payload| {
                 let position = header.sequence.wrapping_sub(first) as usize;
                 if header.kind == NLMSG_ERROR
                     && let Some(result) = results.get_mut(position)
@@ -245,7 +245,7 @@ impl Socket {
         let mut answers = Vec::new();
         let mut end = None;
         while end.is_none() {
-            self.receive(|header, payload| {
+            self.receive(&mut |header, payload| {
                 if header.sequence != sequence {
                     // The rest of an earlier exchange that failed half-way.
                 } else if header.kind == NLMSG_ERROR {
@@ -276,7 +276,7 @@ impl Socket {
         let mut interrupted = false;
         let mut end = None;
         while end.is_none() {
-            self.receive(|header, payload| {
+            self.receive(&mut |header, payload| {
                 if header.sequence != sequence {
                     return Ok(());
                 }
@@ -293,18 +293,18 @@ impl Socket {
     }
 
     /// Waits for one datagram and hands out its messages.
-    fn receive(
-        &mut self,
-        mut each: impl FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
-    ) -> Result<(), NetlinkError> {
+    fn receive(&mut self, each: &mut Each<'_>) -> Result<(), NetlinkError> {
         self.buffer.clear();
         match self.socket.recv(&mut self.buffer, 0) {
-            Ok(_) => messages(&self.buffer, &mut each),
+            Ok(_) => messages(&self.buffer, each),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
+
+/// What takes messages, each with its header.
+type Each<'a> = dyn FnMut(&Header, &[u8]) -> Result<(), NetlinkError> + 'a;
 
 /// What the program reads of a message's header.
 struct Header {
@@ -323,10 +323,7 @@ impl Header {
 }
 
 /// Hands out the messages of one datagram.
-fn messages(
-    mut datagram: &[u8],
-    each: &mut impl FnMut(&Header, &[u8]) -> Result<(), NetlinkError>,
-) -> Result<(), NetlinkError> {
+fn messages(mut datagram: &[u8], each: &mut Each<'_>) -> Result<(), NetlinkError> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(NetlinkError::malformed)?;
         if message.message_type() == NLMSG_OVERRUN {

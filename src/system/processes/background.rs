@@ -22,13 +22,20 @@ impl Background {
     ///
     /// # Errors
     /// [`ProcessError::NotInstalled`], [`ProcessError::NotStarted`].
+    pub fn start(
+        invocation: &Invocation,
+        line: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Self, ProcessError> {
+        Self::start_boxed(invocation, Box::new(line))
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "starts a program, as its whole room does"
     )]
-    pub fn start(
+    fn start_boxed(
         invocation: &Invocation,
-        mut line: impl FnMut(&str) + Send + 'static,
+        mut line: Box<dyn FnMut(&str) + Send>,
     ) -> Result<Self, ProcessError> {
         let not_started = |reason: io::Error| ProcessError::NotStarted {
             command: invocation.display(),

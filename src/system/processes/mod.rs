@@ -49,9 +49,13 @@ impl Invocation {
         program: impl Into<OsString>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Self {
+        let mut list = Vec::new();
+        for argument in arguments {
+            list.push(argument.into());
+        }
         Self {
             program: program.into(),
-            arguments: arguments.into_iter().map(Into::into).collect(),
+            arguments: list,
             input: Vec::new(),
             deadline: Duration::from_secs(30),
         }

@@ -49,6 +49,9 @@ pub enum Channel {
     Both,
 }
 
+/// What takes the output, as it comes.
+pub type Output<'a> = dyn FnMut(Channel, &[u8]) + 'a;
+
 /// Why the watching is over.
 #[derive(Debug)]
 pub enum Ended {
@@ -81,7 +84,7 @@ impl Stream<'_> {
     pub fn run(
         &self,
         invocation: &Invocation,
-        mut output: impl FnMut(Channel, &[u8]),
+        output: &mut Output<'_>,
     ) -> Result<End, ProcessError> {
         let not_started = |reason: io::Error| ProcessError::NotStarted {
             command: invocation.display(),
@@ -90,7 +93,7 @@ impl Stream<'_> {
         let path = invocation.path()?;
         let (child, pipes) = self.spawn(&path, invocation).map_err(not_started)?;
         let open = |pid| Ok(pidfd_open(pid, PidfdFlags::empty())?);
-        self.watch_or_end(child, pipes, &mut output, open)
+        self.watch_or_end(child, pipes, output, open)
             .map_err(not_started)
     }
 
@@ -99,7 +102,7 @@ impl Stream<'_> {
         &self,
         mut child: Child,
         pipes: Vec<(Channel, OwnedFd)>,
-        output: &mut impl FnMut(Channel, &[u8]),
+        output: &mut Output<'_>,
         open: impl FnOnce(Pid) -> io::Result<OwnedFd>,
     ) -> io::Result<End> {
         let pid = Pid::from_child(&child);
@@ -149,7 +152,7 @@ impl Stream<'_> {
         child: &mut Child,
         pidfd: OwnedFd,
         pipes: Vec<(Channel, OwnedFd)>,
-        output: &mut impl FnMut(Channel, &[u8]),
+        output: &mut Output<'_>,
     ) -> io::Result<End> {
         let pid = Pid::from_child(child);
         let mut watched = Watched::new(pidfd, pipes, self.interrupts)?;
@@ -177,7 +180,7 @@ impl Stream<'_> {
         child: &mut Child,
         pid: Pid,
         watched: &mut Watched,
-        output: &mut impl FnMut(Channel, &[u8]),
+        output: &mut Output<'_>,
     ) -> io::Result<ExitStatus> {
         // The group may be gone by now.
         let _ = kill_process_group(pid, Signal::TERM);
@@ -249,7 +252,7 @@ impl Watched {
         &mut self,
         until: Option<Instant>,
         interrupts: Option<&Interrupts>,
-        output: &mut impl FnMut(Channel, &[u8]),
+        output: &mut Output<'_>,
     ) -> io::Result<Seen> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -272,7 +275,7 @@ impl Watched {
     }
 
     /// Hands on what is written until then, or until nobody can write any more.
-    fn drain(&mut self, until: Instant, output: &mut impl FnMut(Channel, &[u8])) -> io::Result<()> {
+    fn drain(&mut self, until: Instant, output: &mut Output<'_>) -> io::Result<()> {
         epoll::delete(&self.epoll, &self.pidfd)?;
         while self.pipes.iter().any(Option::is_some) {
             let left = until.saturating_duration_since(Instant::now());
@@ -305,11 +308,7 @@ impl Watched {
     }
 
     /// Reads once from each pipe that there is something in.
-    fn read_from(
-        &mut self,
-        events: &[Event],
-        output: &mut impl FnMut(Channel, &[u8]),
-    ) -> io::Result<()> {
+    fn read_from(&mut self, events: &[Event], output: &mut Output<'_>) -> io::Result<()> {
         let mut indices: Vec<usize> = (0..2).filter(|index| self.unread[*index]).collect();
         for event in events {
             let index = usize::try_from(data(event)).unwrap_or(usize::MAX);
@@ -327,7 +326,7 @@ impl Watched {
     }
 
     /// Hands on one piece; forgets the pipe at its end.
-    fn read(&mut self, index: usize, output: &mut impl FnMut(Channel, &[u8])) -> io::Result<()> {
+    fn read(&mut self, index: usize, output: &mut Output<'_>) -> io::Result<()> {
         let Some((channel, file)) = &mut self.pipes[index] else {
             return Ok(());
         };
@@ -460,7 +459,7 @@ mod tests {
         let mut output = Vec::new();
         let invocation = Invocation::new("sh", ["-c", script]);
         let end = stream
-            .run(&invocation, |_, bytes| output.extend_from_slice(bytes))
+            .run(&invocation, &mut |_, bytes| output.extend_from_slice(bytes))
             .unwrap();
         (end, String::from_utf8(output).unwrap())
     }
@@ -514,7 +513,7 @@ mod tests {
         let (mut whole, mut order) = (Vec::new(), Vec::new());
         let invocation = Invocation::new("sh", ["-c", script]);
         let end = stream
-            .run(&invocation, |channel, bytes| {
+            .run(&invocation, &mut |channel, bytes| {
                 if order.last() != Some(&channel) {
                     order.push(channel);
                 }
@@ -568,7 +567,7 @@ mod tests {
             interrupts: None,
         };
         let invocation = Invocation::new(copy.path(), std::iter::empty::<OsString>());
-        let end = stream.run(&invocation, |_, _| {}).unwrap();
+        let end = stream.run(&invocation, &mut |_, _| {}).unwrap();
         assert!(matches!(end.reason, Ended::Finished(status) if status.success()));
     }
 }

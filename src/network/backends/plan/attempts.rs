@@ -1,7 +1,8 @@
 //! What was tried, so that nothing is tried again and again (pains 18).
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use crate::system::order::Map;
 
 /// How long nothing is tried again that has had no effect, the first time; twice as long each time after it, ...
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ pub struct Attempt {
 
 /// What was tried, by interface or backend: nothing is tried again and again (pains 18).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attempts(BTreeMap<String, Attempt>);
+pub struct Attempts(Map<String, Attempt>);
 
 impl Attempts {
     /// Takes in that something was tried now.
@@ -46,7 +47,7 @@ impl Attempts {
             next: now + FIRST_WAIT,
             failure: None,
         };
-        self.0.entry(about.to_owned()).or_insert(attempt);
+        self.0.get_or_insert_with(about.to_owned(), || attempt);
     }
 
     /// Forgets what has come to its end.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::File;
+use super::ini::{Key, value};
 use super::networkd::vlan_metric;
 use super::nics::{Nic, Vlan};
 use crate::network::backends::MARK;
@@ -39,13 +40,10 @@ pub fn wicked(nic: &Nic) -> Vec<File> {
             (_, false) => "dhcp4",
         };
         let lines = [
-            ("STARTMODE", Some("hotplug".to_owned())),
+            ("STARTMODE", Some("hotplug".into())),
             ("BOOTPROTO", Some(protocol.into())),
-            ("MTU", nic.mtu.map(|mtu| mtu.to_string())),
-            (
-                "DHCLIENT_ROUTE_PRIORITY",
-                nic.metric().map(|metric| metric.to_string()),
-            ),
+            ("MTU", value(nic.mtu)),
+            ("DHCLIENT_ROUTE_PRIORITY", value(nic.metric())),
             (
                 "DHCLIENT_SET_HOSTNAME",
                 (!nic.is_primary()).then(|| "no".into()),
@@ -55,17 +53,17 @@ pub fn wicked(nic: &Nic) -> Vec<File> {
     });
     let vlan = |vlan: &Vlan| {
         let lines = [
-            ("STARTMODE", Some("hotplug".to_owned())),
+            ("STARTMODE", Some("hotplug".into())),
             ("BOOTPROTO", Some("dhcp".into())),
             ("VLAN", Some("yes".into())),
             ("ETHTOOL_OPTIONS", Some("'reorder_hdr off'".into())),
-            ("ETHERDEVICE", Some(nic.name.clone())),
-            ("VLAN_ID", Some(vlan.id.to_string())),
-            ("LLADDR", Some(vlan.mac.to_string())),
-            ("MTU", vlan.mtu.map(|mtu| mtu.to_string())),
+            ("ETHERDEVICE", Some((&nic.name).into())),
+            ("VLAN_ID", value(Some(vlan.id))),
+            ("LLADDR", value(Some(vlan.mac))),
+            ("MTU", value(vlan.mtu)),
             (
                 "DHCLIENT_ROUTE_PRIORITY",
-                Some(vlan_metric(nic, vlan).to_string()),
+                value(Some(vlan_metric(nic, vlan))),
             ),
         ];
         file(WICKED, &vlan.name, &lines)
@@ -76,11 +74,11 @@ pub fn wicked(nic: &Nic) -> Vec<File> {
 /// The files of the network scripts for an interface and its VLANs.
 #[must_use]
 pub fn scripts(nic: &Nic) -> Vec<File> {
-    let yes_or_no = |yes: bool| Some(if yes { "yes" } else { "no" }.to_owned());
+    let yes_or_no = |yes: bool| Some(if yes { "yes" } else { "no" }.into());
     let own = nic.managed.then(|| {
         let lines = [
-            ("DEVICE", Some(nic.name.clone())),
-            ("HWADDR", Some(nic.mac.to_string())),
+            ("DEVICE", Some((&nic.name).into())),
+            ("HWADDR", value(Some(nic.mac))),
             (
                 "BOOTPROTO",
                 Some(if nic.ipv4 { "dhcp" } else { "none" }.into()),
@@ -89,8 +87,8 @@ pub fn scripts(nic: &Nic) -> Vec<File> {
             ("DHCPV6C", nic.ipv6.then(|| "yes".into())),
             ("IPV6INIT", yes_or_no(nic.ipv6)),
             ("IPV6_DEFROUTE", yes_or_no(nic.is_primary())),
-            ("METRIC", nic.metric().map(|metric| metric.to_string())),
-            ("MTU", nic.mtu.map(|mtu| mtu.to_string())),
+            ("METRIC", value(nic.metric())),
+            ("MTU", value(nic.mtu)),
             ("NM_CONTROLLED", Some("no".into())),
             ("NOZEROCONF", Some("yes".into())),
             ("ONBOOT", Some("yes".into())),
@@ -101,13 +99,13 @@ pub fn scripts(nic: &Nic) -> Vec<File> {
     });
     let vlan = |vlan: &Vlan| {
         let lines = [
-            ("DEVICE", Some(vlan.name.clone())),
+            ("DEVICE", Some((&vlan.name).into())),
             ("VLAN", Some("yes".into())),
-            ("VID", Some(vlan.id.to_string())),
-            ("PHYSDEV", Some(nic.name.clone())),
+            ("VID", value(Some(vlan.id))),
+            ("PHYSDEV", Some((&nic.name).into())),
             ("REORDER_HDR", Some("no".into())),
-            ("MACADDR", Some(vlan.mac.to_string())),
-            ("MTU", vlan.mtu.map(|mtu| mtu.to_string())),
+            ("MACADDR", value(Some(vlan.mac))),
+            ("MTU", value(vlan.mtu)),
             ("BOOTPROTO", Some("dhcp".into())),
             ("DEFROUTE", Some("no".into())),
             ("DHCPV6C", vlan.ipv6.then(|| "yes".into())),
@@ -122,7 +120,7 @@ pub fn scripts(nic: &Nic) -> Vec<File> {
     own.into_iter().chain(nic.vlans.iter().map(vlan)).collect()
 }
 
-fn file(directory: &str, interface: &str, lines: &[(&str, Option<String>)]) -> File {
+fn file(directory: &str, interface: &str, lines: &[Key<'_>]) -> File {
     let mut text = format!("{MARK}\n");
     for (key, value) in lines {
         if let Some(value) = value {

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::File;
+use super::ini::{ini, value};
 use super::networkd::families;
 use super::nics::Nic;
-use super::{File, ini};
 use crate::network::backends::MARK;
 use crate::network::backends::observe::Distribution;
 use crate::system::processes::Invocation;
@@ -148,14 +149,14 @@ fn write_interface(text: &mut String, nic: &Nic, key: &str) {
 }
 
 fn drop_in_file(nic: &Nic, key: &str) -> File {
-    let secondary = |value: &'static str| (!nic.is_primary()).then(|| value.to_owned());
+    let secondary = |value: &'static str| (!nic.is_primary()).then(|| value.into());
     let contents = ini(&[
-        ("Match", &[("Name", Some(nic.name.clone()))]),
+        ("Match", &[("Name", Some((&nic.name).into()))]),
         (
             "Network",
             &[
                 ("DHCP", Some(families(nic).into())),
-                ("DNSDefaultRoute", Some(nic.is_primary().to_string())),
+                ("DNSDefaultRoute", value(Some(nic.is_primary()))),
             ],
         ),
         (
@@ -165,10 +166,7 @@ fn drop_in_file(nic: &Nic, key: &str) -> File {
                 ("RoutesToNTP", secondary("false")),
             ],
         ),
-        (
-            "IPv6AcceptRA",
-            &[("RouteMetric", nic.metric().map(|metric| metric.to_string()))],
-        ),
+        ("IPv6AcceptRA", &[("RouteMetric", value(nic.metric()))]),
     ]);
     File::new(drop_in(key), contents, 0o644)
 }

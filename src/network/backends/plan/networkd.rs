@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::File;
+use super::ini::{ini, value};
 use super::nics::{Nic, Vlan};
-use super::{File, ini};
 
 /// Where the files are. Of the same name, one in /etc/systemd/network wins over ours.
 pub const DIRECTORY: &str = "/run/systemd/network";
@@ -33,16 +34,16 @@ pub fn files(nic: &Nic) -> Vec<File> {
 }
 
 fn file(nic: &Nic) -> File {
-    let mtu = nic.mtu.map(|mtu| mtu.to_string());
-    let metric = nic.metric().map(|metric| metric.to_string());
-    let secondary = |value: &'static str| (!nic.is_primary()).then(|| value.to_owned());
-    let from_lease = mtu.is_none().then(|| "true".to_owned());
+    let mtu = value(nic.mtu);
+    let metric = value(nic.metric());
+    let secondary = |value: &'static str| (!nic.is_primary()).then(|| value.into());
+    let from_lease = mtu.is_none().then(|| "true".into());
     let contents = ini(&[
         (
             "Match",
             &[
-                ("MACAddress", Some(nic.mac.to_string())),
-                ("Name", Some(nic.name.clone())),
+                ("MACAddress", value(Some(nic.mac))),
+                ("Name", Some((&nic.name).into())),
             ],
         ),
         (
@@ -57,7 +58,7 @@ fn file(nic: &Nic) -> File {
             "Network",
             &[
                 ("DHCP", Some(families(nic).into())),
-                ("DNSDefaultRoute", Some(nic.is_primary().to_string())),
+                ("DNSDefaultRoute", value(Some(nic.is_primary()))),
             ],
         ),
         (
@@ -98,21 +99,21 @@ pub(super) fn families(nic: &Nic) -> &'static str {
 /// A VLAN's file. The link itself is made apart from it: networkd makes one only on a parent that it is told to, and the
 /// parent may be the primary interface, which has a file of somebody else.
 fn vlan_file(nic: &Nic, vlan: &Vlan) -> File {
-    let metric = Some(vlan_metric(nic, vlan).to_string());
-    let no = || Some("false".to_owned());
+    let metric = value(Some(vlan_metric(nic, vlan)));
+    let no = || Some("false".into());
     let contents = ini(&[
         (
             "Match",
             &[
-                ("Name", Some(vlan.name.clone())),
+                ("Name", Some((&vlan.name).into())),
                 ("Type", Some("vlan".into())),
             ],
         ),
         (
             "Link",
             &[
-                ("MACAddress", Some(vlan.mac.to_string())),
-                ("MTUBytes", vlan.mtu.map(|mtu| mtu.to_string())),
+                ("MACAddress", value(Some(vlan.mac))),
+                ("MTUBytes", value(vlan.mtu)),
                 ("RequiredForOnline", Some("no".into())),
             ],
         ),

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::File;
+use super::ini::{ini, value};
 use super::networkd::vlan_metric;
 use super::nics::{Nic, Vlan};
-use super::{File, ini};
 use crate::system::netlink::MacAddress;
 
 /// Where profiles are that end with the boot (NetworkManager 1.20).
@@ -50,18 +51,18 @@ fn path(interface: &str, directory: &str) -> PathBuf {
 }
 
 fn file(nic: &Nic, directory: &str) -> File {
-    let metric = nic.metric().map(|metric| metric.to_string());
+    let metric = value(nic.metric());
     // Its name servers are asked after those of the primary.
-    let priority = (!nic.is_primary()).then(|| "200".to_owned());
+    let priority = (!nic.is_primary()).then(|| "200".into());
     let ipv4 = if nic.ipv4 { "auto" } else { "disabled" };
     let contents = ini(&[
         (
             "connection",
             &[
-                ("id", Some(id(&nic.name))),
-                ("uuid", Some(uuid(nic.mac, 0))),
+                ("id", Some(id(&nic.name).into())),
+                ("uuid", Some(uuid(nic.mac, 0).into())),
                 ("type", Some("ethernet".into())),
-                ("interface-name", Some(nic.name.clone())),
+                ("interface-name", Some((&nic.name).into())),
                 ("autoconnect", Some("true".into())),
                 ("autoconnect-priority", Some("100".into())),
             ],
@@ -71,9 +72,10 @@ fn file(nic: &Nic, directory: &str) -> File {
             &[
                 (
                     "mac-address",
-                    nic.permanent.then(|| nic.mac.to_string().to_uppercase()),
+                    nic.permanent
+                        .then(|| nic.mac.to_string().to_uppercase().into()),
                 ),
-                ("mtu", nic.mtu.map(|mtu| mtu.to_string())),
+                ("mtu", value(nic.mtu)),
             ],
         ),
         (
@@ -97,15 +99,15 @@ fn file(nic: &Nic, directory: &str) -> File {
 }
 
 fn vlan_file(nic: &Nic, vlan: &Vlan, directory: &str) -> File {
-    let metric = Some(vlan_metric(nic, vlan).to_string());
+    let metric = value(Some(vlan_metric(nic, vlan)));
     let contents = ini(&[
         (
             "connection",
             &[
-                ("id", Some(id(&vlan.name))),
-                ("uuid", Some(uuid(vlan.mac, vlan.id))),
+                ("id", Some(id(&vlan.name).into())),
+                ("uuid", Some(uuid(vlan.mac, vlan.id).into())),
                 ("type", Some("vlan".into())),
-                ("interface-name", Some(vlan.name.clone())),
+                ("interface-name", Some((&vlan.name).into())),
                 ("autoconnect", Some("true".into())),
             ],
         ),
@@ -114,17 +116,17 @@ fn vlan_file(nic: &Nic, vlan: &Vlan, directory: &str) -> File {
             &[
                 (
                     "cloned-mac-address",
-                    Some(vlan.mac.to_string().to_uppercase()),
+                    Some(vlan.mac.to_string().to_uppercase().into()),
                 ),
-                ("mtu", vlan.mtu.map(|mtu| mtu.to_string())),
+                ("mtu", value(vlan.mtu)),
             ],
         ),
         (
             "vlan",
             &[
                 ("flags", Some("1".into())),
-                ("id", Some(vlan.id.to_string())),
-                ("parent", Some(nic.name.clone())),
+                ("id", value(Some(vlan.id))),
+                ("parent", Some((&nic.name).into())),
             ],
         ),
         (

@@ -1,7 +1,5 @@
 //! Which interfaces of metadata are set up, and how.
 
-use std::collections::BTreeMap;
-
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::metadata::document::{NetworkInterface, VlanInterface};
@@ -9,6 +7,7 @@ use crate::network::interfaces;
 use crate::network::plan::is_switched_off;
 use crate::network::routes::shortened;
 use crate::system::netlink::{Link, MacAddress};
+use crate::system::order::Map;
 
 use super::Problem;
 
@@ -96,7 +95,7 @@ pub fn wanted(
     }
     let interfaces = document.instance.network_interfaces.present()?;
     let (mut nics, mut problems) = (Vec::new(), Vec::new());
-    let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut taken: Map<u32, usize> = Map::new();
     for (position, interface) in interfaces.iter().enumerate() {
         // One that is unreadable, or not there yet, is told of with its addresses.
         let Ok(mac) = interface.mac.parse() else {

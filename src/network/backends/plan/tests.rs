@@ -8,6 +8,7 @@ use crate::metadata::Document;
 use crate::metadata::document::{NetworkInterface, Presence, VlanInterface};
 use crate::network::backends::observe::{Client, Distribution, ManagedDevice, NetworkdLink};
 use crate::system::netlink::{Address, Link};
+use crate::system::order::Map;
 
 fn mac(last: u8) -> MacAddress {
     MacAddress([0x42, 1, 10, 128, 0, last])
@@ -425,7 +426,7 @@ fn the_backend_is_what_manages_the_primary_and_can_do_what_we_need() {
     );
     assert_eq!(
         choice(&|o| {
-            o.facts.active.clear();
+            o.facts.active = Set::new();
             o.clients.push(client("dhcpcd", false, "eth0"));
         }),
         Some(Backend::Dhcpcd)
@@ -437,10 +438,13 @@ fn the_backend_is_what_manages_the_primary_and_can_do_what_we_need() {
         }),
         Some(Backend::Ifcfg)
     );
-    assert_eq!(choice(&|o| o.facts.active.clear()), Some(Backend::Dhclient));
+    assert_eq!(
+        choice(&|o| o.facts.active = Set::new()),
+        Some(Backend::Dhclient)
+    );
     assert_eq!(
         choice(&|o| {
-            o.facts.active.clear();
+            o.facts.active = Set::new();
             o.facts.programs.remove("dhclient");
         }),
         Some(Backend::Dhcpcd)
@@ -751,7 +755,7 @@ fn what_somebody_else_has_configured_is_left_to_them() {
             profile: ours.clone(),
         };
         observed.networkmanager.insert(3, device);
-        observed.profiles = BTreeMap::from([(ours.clone().unwrap(), file.into())]);
+        observed.profiles = Map::from([(ours.clone().unwrap(), file.into())]);
         let plan = planned(Backend::NetworkManager, nics, &observed);
         assert_eq!(written(&plan).len() == 1, left, "{file}");
     }
@@ -823,7 +827,7 @@ fn nothing_is_tried_again_and_again() {
     }
     let waiting = plan(&nics, means, false, &observed, &attempts, now);
     assert_eq!(commands(&waiting), [""; 0]);
-    let expected = BTreeMap::from([("systemd-networkd".to_owned(), "no bus".to_owned())]);
+    let expected = Map::from([("systemd-networkd".to_owned(), "no bus".to_owned())]);
     assert_eq!(waiting.failures, expected);
     let later = plan(
         &nics,

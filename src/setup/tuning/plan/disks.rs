@@ -1,10 +1,9 @@
 //! Local SSDs, and the schedulers of all disks (spec/core.md 13.3, spec/beyond.md 10).
 
-use std::collections::BTreeMap;
-
 use super::super::cpus::CpuSet;
 use super::super::snapshot::{Disk, Disks, Interrupts};
 use super::{Change, Plan, add_affinities, setting};
+use crate::system::order::Map;
 
 /// What the request queue of a local SSD on virtio-scsi gets, in this order: the scheduler decides what the others may be.
 const LOCAL_SSD_SETTINGS: [(&str, &str); 5] = [
@@ -29,7 +28,7 @@ pub fn local_ssd(disks: &Disks) -> Plan {
     if cpus.is_empty() {
         return plan;
     }
-    let mut wanted = BTreeMap::new();
+    let mut wanted = Map::new();
     let nvme = disks.nvme.iter().flatten();
     for (interrupt, cpu) in nvme.zip(cpus.iter().cycle()) {
         wanted.insert(*interrupt, CpuSet::one(*cpu));

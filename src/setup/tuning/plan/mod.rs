@@ -3,13 +3,13 @@
 pub mod disks;
 pub mod queues;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::cpus::CpuSet;
 use super::platform::Platform;
 use super::snapshot::Interrupts;
 use crate::system::ethtool::{Coalescing, Rings};
+use crate::system::order::Map;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn setting(subject: &str, before: &str, path: &str, value: &str) -> Change {
 }
 
 /// Adds the changes that send interrupts where they belong; with irqbalance at work, a note that they are left to it.
-fn add_affinities(plan: &mut Plan, interrupts: &Interrupts, wanted: &BTreeMap<u32, CpuSet>) {
+fn add_affinities(plan: &mut Plan, interrupts: &Interrupts, wanted: &Map<u32, CpuSet>) {
     let mut changes = wanted.iter().filter_map(|(number, cpus)| {
         let interrupt = interrupts.by_number.get(number)?;
         let before = interrupt.cpus.as_ref();

@@ -3,14 +3,12 @@
 //! In two stages, with a look at the machine in between: a change of channels or rings makes queues and interrupts anew,
 //! and some drivers forget the affinities over it.
 
-use std::collections::BTreeMap;
-
 use super::super::cpus::CpuSet;
 use super::super::platform::Platform;
 use super::super::snapshot::{Interface, Interrupts, Network, TransmitQueue};
 use super::{Action, Change, Plan, add_affinities, setting};
 use crate::system::ethtool::{Coalescing, Rings};
-use crate::system::order::Gather;
+use crate::system::order::Map;
 
 /// The number of flows that an x4 machine steers to the processors that wait for them, in all and for each of 16 queues.
 const X4_FLOWS: u32 = 262_144;
@@ -77,7 +75,7 @@ pub fn devices(network: &Network, platform: &Platform) -> Plan {
 #[must_use]
 pub fn affinities(network: &Network, platform: &Platform) -> Plan {
     let mut plan = Plan::default();
-    let mut wanted = BTreeMap::new();
+    let mut wanted = Map::new();
     if platform.is_x4() {
         x4_interrupts(&mut wanted, network);
     } else {
@@ -180,7 +178,7 @@ fn coalescing(interface: &Interface, coalescing: Coalescing) -> Option<Change> {
 }
 
 /// The interrupts of IDPF queues go to the processors one by one, without the first, which has enough to do.
-fn x4_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
+fn x4_interrupts(wanted: &mut Map<u32, CpuSet>, network: &Network) {
     let cpus = without_first(&network.processors.online);
     let queues = network.interrupts.by_number.iter();
     let queues = queues.filter(|(_, interrupt)| interrupt.has(is_idpf_queue));
@@ -190,7 +188,7 @@ fn x4_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
 }
 
 /// One queue, or none with its own interrupt: the first processor (spec/core.md BUG 41). Else queue `n`: processor `n`.
-fn virtio_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
+fn virtio_interrupts(wanted: &mut Map<u32, CpuSet>, network: &Network) {
     let cpus: Vec<u32> = network.processors.online.iter().collect();
     let Some(first) = cpus.first() else {
         return;
@@ -224,7 +222,7 @@ fn virtio_queue(name: &str) -> Option<usize> {
 }
 
 /// The interrupts of gVNIC queues go where their driver suggests, as irqbalance would send them.
-fn hinted_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, interrupts: &Interrupts) {
+fn hinted_interrupts(wanted: &mut Map<u32, CpuSet>, interrupts: &Interrupts) {
     for (number, interrupt) in &interrupts.by_number {
         if interrupt.follows_hint() && !interrupt.hint.is_empty() {
             wanted.insert(*number, interrupt.hint.clone());
@@ -237,7 +235,7 @@ fn is_idpf_queue(handler: &str) -> bool {
 }
 
 /// On each node, the interrupts of its NICs go to its processors one by one, from one NIC to the next.
-fn accelerator_interrupts(wanted: &mut BTreeMap<u32, CpuSet>, network: &Network) {
+fn accelerator_interrupts(wanted: &mut Map<u32, CpuSet>, network: &Network) {
     for node in &network.processors.nodes {
         let cpus = match node.number {
             // The first processor has enough to do.
@@ -286,8 +284,8 @@ fn accelerator_masks(
     network: &Network,
     platform: &Platform,
     interface: &Interface,
-) -> BTreeMap<u32, CpuSet> {
-    let mut masks: BTreeMap<u32, CpuSet> = BTreeMap::new();
+) -> Map<u32, CpuSet> {
+    let mut masks: Map<u32, CpuSet> = Map::new();
     let queues = interface.transmit.len();
     let nodes = &network.processors.nodes;
     if queues == 0 || nodes.is_empty() {
@@ -295,7 +293,7 @@ fn accelerator_masks(
     }
     if platform.is_a4x() {
         let all = |queue: &TransmitQueue| (queue.number, network.processors.online.clone());
-        return interface.transmit.iter().map(all).into_map();
+        return interface.transmit.iter().map(all).collect();
     }
     let queues_of_a_node = queues / nodes.len();
     for (index, node) in nodes.iter().enumerate() {
@@ -324,29 +322,24 @@ fn accelerator_masks(
 
 /// The processors of each transmit queue where the driver chose none, as those of old kernels: queue `n` of `N` gets
 /// every `N`th processor from `n` on (spec/core.md 13.4). Where the driver chose, it knows better.
-fn missing_masks(network: &Network, interface: &Interface) -> BTreeMap<u32, CpuSet> {
+fn missing_masks(network: &Network, interface: &Interface) -> Map<u32, CpuSet> {
     let queues = &interface.transmit;
     let unset = |queue: &TransmitQueue| queue.cpus.as_ref().is_some_and(CpuSet::is_empty);
     if !(interface.is_virtio() || interface.is_gve()) || queues.len() < 2 {
-        return BTreeMap::new();
+        return Map::new();
     }
     if !queues.iter().all(unset) {
-        return BTreeMap::new();
+        return Map::new();
     }
     let cpus: Vec<u32> = network.processors.online.iter().collect();
     let share = |(index, queue): (usize, &TransmitQueue)| {
         let cpus = cpus.iter().copied().skip(index).step_by(queues.len());
         (queue.number, cpus.collect())
     };
-    queues.iter().enumerate().map(share).into_map()
+    queues.iter().enumerate().map(share).collect()
 }
 
-fn add_masks(
-    plan: &mut Plan,
-    network: &Network,
-    interface: &Interface,
-    masks: &BTreeMap<u32, CpuSet>,
-) {
+fn add_masks(plan: &mut Plan, network: &Network, interface: &Interface, masks: &Map<u32, CpuSet>) {
     let highest = network.processors.online.iter().last();
     let width = highest.map_or(0, |highest| highest + 1);
     for queue in &interface.transmit {
