@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::names::{self, NameError};
 use crate::metadata::attributes::boolean;
 use crate::metadata::document::{Attributes, Document, Presence};
+use crate::system::iso_8601;
 use crate::system::order::{InOrder, Map};
 
 /// Where a line of keys stands in metadata.
@@ -367,11 +368,39 @@ fn expiry(comment: &str) -> Result<Option<Timestamp>, LineError> {
         .ok_or(LineError::UnreadableExpiry)
 }
 
-/// RFC 3339, or the same with an offset of four digits, the legacy form.
+/// RFC 3339, with or without a colon in the offset, or the legacy form as strptime(3) reads it.
 fn parse_time(text: &str) -> Option<Timestamp> {
-    text.parse::<Timestamp>()
-        .ok()
-        .or_else(|| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok())
+    iso_8601::parse(text).or_else(|| iso_8601::parse(&written_out(text)?))
+}
+
+/// What strptime(3) takes for `%Y-%m-%dT%H:%M:%S%z`, with as many digits as RFC 3339 has: there, numbers may be shorter, with
+/// blanks before them, and the year may have a sign.
+fn written_out(text: &str) -> Option<String> {
+    let is_negative = text.starts_with('-');
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (year, text) = number(text, 4)?;
+    let (month, text) = number(text.strip_prefix('-')?, 2)?;
+    let (day, text) = number(text.strip_prefix('-')?, 2)?;
+    let (hour, text) = number(text.strip_prefix('T')?, 2)?;
+    let (minute, text) = number(text.strip_prefix(':')?, 2)?;
+    let (second, offset) = number(text.strip_prefix(':')?, 2)?;
+    let digits = offset.strip_prefix(['-', '+'])?;
+    if !matches!(digits.len(), 4 | 6) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let sign = if is_negative && year != 0 { '-' } else { '+' };
+    Some(format!(
+        "{sign}{year:06}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{offset}"
+    ))
+}
+
+/// A number of at most so many digits, and what follows it.
+fn number(text: &str, digits: usize) -> Option<(u16, &str)> {
+    let text = text.trim_start_matches(|character: char| character.is_ascii_whitespace());
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let length = text.bytes().take(digits).take_while(is_digit).count();
+    let (number, rest) = text.split_at(length);
+    Some((number.parse().ok()?, rest))
 }
 
 #[cfg(test)]
@@ -542,6 +571,51 @@ mod tests {
         );
     }
 
+    /// The reader whose grammar [`written_out`] has.
+    #[expect(clippy::disallowed_methods, reason = "what ours is compared with")]
+    fn by_strptime(text: &str) -> Option<Timestamp> {
+        let strict = text.parse::<Timestamp>().ok();
+        strict.or_else(|| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok())
+    }
+
+    #[test]
+    fn the_legacy_form_is_read_as_strptime_reads_it() {
+        for (text, expected) in [
+            ("2026-01-02T03:04:05+0000", Some("2026-01-02T03:04:05Z")),
+            ("2026-1-2T3:4:5+0000", Some("2026-01-02T03:04:05Z")),
+            ("2026-1-2T3:4:5-0130", Some("2026-01-02T04:34:05Z")),
+            (" 2026- 1-\t2T 3: 4: 5+000000", Some("2026-01-02T03:04:05Z")),
+            ("26-1-2T3:4:5+0000", Some("0026-01-02T03:04:05Z")),
+            ("+2026-1-2T3:4:5+0000", Some("2026-01-02T03:04:05Z")),
+            ("-2026-1-2T3:4:5+0000", Some("-002026-01-02T03:04:05Z")),
+            ("-0-1-2T3:4:5+0000", Some("0000-01-02T03:04:05Z")),
+            ("2026-12-31T23:59:60+0000", Some("2026-12-31T23:59:59Z")),
+            ("2026-12-31T23:59:61+0000", None),
+            ("2026-02-29T0:0:0+0000", None),
+            ("2028-2-29T0:0:0+0000", Some("2028-02-29T00:00:00Z")),
+            ("2026-1-2T24:0:0+0000", None),
+            ("2026-1-2T3:4:5", None),
+            ("2026-1-2T3:4:5Z", None),
+            ("2026-1-2T3:4:5+00", None),
+            ("2026-1-2T3:4:5+00:00", None),
+            ("2026-1-2T3:4:5+2600", None),
+            ("2026-1-2T3:4:5.5+0000", None),
+            ("2026-1-2t3:4:5+0000", None),
+            ("2026-1-2T3:4:5+0000 ", None),
+            ("2026-1-2T3:4:5 +0000", None),
+            ("02026-1-2T3:4:5+0000", None),
+            ("2026-001-2T3:4:5+0000", None),
+            ("2026-\u{663}-2T3:4:5+0000", None),
+            ("-9999-1-1T0:0:0+2300", None),
+            ("2026--2T3:4:5+0000", None),
+        ] {
+            let read = parse_time(text);
+            assert_eq!(read, by_strptime(text), "{text:?}");
+            let expected = expected.map(|time| time.parse().unwrap());
+            assert_eq!(read, expected, "{text:?}");
+        }
+    }
+
     #[test]
     fn problems_name_the_place_and_never_the_key() {
         let text = format!("\n\nbad line\nalice:{ED25519}\nalice:{ED25519}\nbob:nonsense");
@@ -556,6 +630,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_time_is_read_otherwise_than_by_strptime(
+            year in "[-+ ]?[0-9]{1,5}", month in "-[ 0]?[0-9]{0,2}", day in "-[ 0]?[0-9]{1,2}", hour in "[Tt ]?[ 0]?[0-9]{1,2}",
+            minute in ":?[ 0]?[0-9]{1,2}", second in ":[ 0]?[0-9]{0,3}", offset in "[-+Z][0-2][0-9]:?([0-5][0-9]){0,2}|[-+]0000 ?",
+        ) {
+            let text = [year, month, day, hour, minute, second, offset].concat();
+            prop_assert_eq!(parse_time(&text), by_strptime(&text), "{:?}", text);
+        }
+
         #[test]
         fn any_text_is_parsed_without_a_panic_and_yields_single_lines(text in "(\\PC|[\n\r:\" \\\\]){0,200}") {
             let desired = desired(&document(&[("ssh-keys", &text)], &[]), now());

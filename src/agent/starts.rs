@@ -168,7 +168,8 @@ impl Starts {
             let mut status = Status::new(manager.name(), processes::own_id(), now);
             status.enter(State::Failing, now);
             status.failures = vec![text.to_owned()];
-            status.next_try = Some(format!("{:.3}", now + pause));
+            let next_try = now.checked_add(pause).ok();
+            status.next_try = next_try.map(|time| format!("{time:.3}"));
             // The log says it too.
             let _ = status::write(&self.root, &status);
         }

@@ -87,8 +87,9 @@ fn read_rtc(root: &Root) -> io::Result<(Clocks, Rtc)> {
     };
     let reading = rtc::read(root)?;
     let clock = reading.at.realtime;
-    let time = moment(reading.time, mode, &zone, clock).map_err(io::Error::other)?;
-    let shown = moment(reading.time, Mode::Utc, &zone, clock).map_err(io::Error::other)?;
+    let moment =
+        |mode| moment(reading.time, mode, &zone, clock).ok_or_else(|| invalid(OUT_OF_RANGE));
+    let (time, shown) = (moment(mode)?, moment(Mode::Utc)?);
     let rtc = Rtc {
         time,
         mode,
@@ -107,9 +108,17 @@ fn is_proven(root: &Root, shift: SignedDuration) -> bool {
 /// The time zone of the machine; UTC where none is set (localtime(5)).
 fn local_zone(root: &Root) -> io::Result<TimeZone> {
     match files::read(&root.path("/etc/localtime"), LIMIT)? {
-        Some(zone) => TimeZone::tzif("", &zone).map_err(io::Error::other),
+        Some(zone) => TimeZone::tzif("", &zone).map_err(|_| invalid(NO_ZONE)),
         None => Ok(TimeZone::UTC),
     }
+}
+
+const OUT_OF_RANGE: &str = "its time is out of range";
+
+const NO_ZONE: &str = "its time is local time, and /etc/localtime holds no time zone (tzfile(5))";
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn rtc_problem(error: &io::Error) -> String {
@@ -167,7 +176,7 @@ pub fn synchronize(
             .offset
             .map(|offset| (offset + moved).as_secs_f64()),
         moved: moved.as_secs_f64(),
-        from: format!("{:.3}", now - moved),
+        from: format!("{:.3}", time::shifted(now, -moved)),
         to: format!("{now:.3}"),
         text,
         problems: pass.problems,
@@ -223,7 +232,7 @@ impl Pass<'_> {
     }
 
     fn step(&mut self, by: SignedDuration) -> (Deed, String) {
-        if let Err(error) = time::set(time::now() + by) {
+        if let Err(error) = time::set(time::shifted(time::now(), by)) {
             let text = format!("failed to sync system time with hardware clock: {error}");
             self.failure = Some(text.clone());
             return (Deed::Nothing, text);
@@ -331,7 +340,7 @@ pub fn place(offset: SignedDuration) -> String {
 /// From where to where the clock was stepped.
 fn movement(moved: SignedDuration) -> String {
     let to = time::now();
-    let from = to - moved;
+    let from = time::shifted(to, -moved);
     format!(
         "moved by {:+.3} s, from {from:.3} to {to:.3}",
         moved.as_secs_f64()
@@ -339,8 +348,43 @@ fn movement(moved: SignedDuration) -> String {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "test code: files of a directory of its own"
+)]
 mod tests {
     use super::*;
+    use crate::system::files::PrivateDirectory;
+
+    #[test]
+    fn a_file_that_is_no_time_zone_is_named() {
+        let directory = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-zone-").unwrap();
+        let root = Root::at(directory.path());
+        assert_eq!(local_zone(&root).unwrap(), TimeZone::UTC);
+        std::fs::create_dir(root.path("/etc")).unwrap();
+        std::fs::write(root.path("/etc/localtime"), "nonsense").unwrap();
+        let problem = rtc_problem(&local_zone(&root).unwrap_err());
+        assert!(
+            problem.contains("/etc/localtime holds no time zone"),
+            "{problem}"
+        );
+        // tzfile(5): two blocks of one kind of local time, an hour ahead, and the rule of Berlin.
+        let counts: Vec<u8> = [0_u32, 0, 0, 0, 1, 4].map(u32::to_be_bytes).concat();
+        let block = [
+            b"TZif2".as_slice(),
+            &[0; 15],
+            &counts,
+            &[0, 0, 14, 16, 0, 0],
+            b"CET\0",
+        ]
+        .concat();
+        let zone = [&block, &block, b"\nCET-1CEST,M3.5.0,M10.5.0/3\n".as_slice()].concat();
+        std::fs::write(root.path("/etc/localtime"), zone).unwrap();
+        let time = jiff::civil::date(2026, 7, 1).at(12, 0, 0, 0);
+        let zone = local_zone(&root).unwrap();
+        let shown = moment(time, Mode::Local, &zone, Timestamp::UNIX_EPOCH);
+        assert_eq!(shown.unwrap().to_string(), "2026-07-01T10:00:00Z");
+    }
 
     #[test]
     fn a_place_has_a_side() {

@@ -228,16 +228,16 @@ struct Tracking {
     follows: bool,
     /// When it measured last, as it writes it.
     measured: String,
-    /// How far the clock is off, in seconds: what is left to correct.
-    left: Option<f64>,
+    /// How far the clock is off, whichever way: what is left to correct.
+    left: Option<Duration>,
 }
 
-/// How far chrony may say that the clock is off while it counts as right, in seconds.
-const SMALL: f64 = 0.5;
+/// How far chrony may say that the clock is off while it counts as right.
+const SMALL: Duration = Duration::from_millis(500);
 
 impl Tracking {
     fn is_right(&self) -> bool {
-        self.follows && self.left.is_some_and(|left| left.abs() < SMALL)
+        self.follows && self.left.is_some_and(|left| left < SMALL)
     }
 }
 
@@ -254,13 +254,76 @@ fn parse_tracking(line: &str) -> Tracking {
             .get(13)
             .is_some_and(|status| !status.is_empty() && *status != "Not synchronised"),
         measured: fields.get(3).copied().unwrap_or_default().to_owned(),
-        left: fields.get(4).and_then(|field| field.parse().ok()),
+        left: fields.get(4).and_then(|field| distance(field)),
     }
+}
+
+/// A number of seconds without its sign, as chrony prints it (printf(3), `%.9f`); digits past the nanoseconds do not count.
+fn distance(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let whole = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(is_digit) {
+        return None;
+    }
+    let nanoseconds = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanoseconds = nanoseconds.fold(0, |sum, digit| 10 * sum + u32::from(digit - b'0'));
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn seconds_of_chrony_are_read_to_the_nanosecond() {
+        let nanoseconds = |count: u64| Some(Duration::from_nanos(count));
+        for (text, expected) in [
+            ("0.000000000", nanoseconds(0)),
+            ("-0.000000000", nanoseconds(0)),
+            ("-0.000017216", nanoseconds(17_216)),
+            ("0.000012", nanoseconds(12_000)),
+            ("+0.5", nanoseconds(500_000_000)),
+            ("-12.5", nanoseconds(12_500_000_000)),
+            ("12", nanoseconds(12_000_000_000)),
+            ("12.", nanoseconds(12_000_000_000)),
+            (
+                "1771763721.123456789",
+                nanoseconds(1_771_763_721_123_456_789),
+            ),
+            ("0.49999999999999999999999999", nanoseconds(499_999_999)),
+            (
+                "18446744073709551615.9",
+                Some(Duration::new(u64::MAX, 900_000_000)),
+            ),
+            // Farther than can be said is not near.
+            ("18446744073709551616.0", None),
+            // Neither does chrony print these, nor would they be right.
+            ("1e-3", None),
+            ("0.1e3", None),
+            ("inf", None),
+            ("-nan", None),
+            (".5", None),
+            ("--1.0", None),
+            ("1.-5", None),
+            ("1.2.3", None),
+            (" 1.0", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(distance(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_printf_writes_is_read(seconds in -1.0e9..1.0e9_f64) {
+            let (text, read) = (format!("{seconds:.9}"), distance(&format!("{seconds:.9}")));
+            let read = read.map(|read| format!("{}.{:09}", read.as_secs(), read.subsec_nanos()));
+            prop_assert_eq!(read.as_deref(), Some(text.trim_start_matches('-')));
+        }
+    }
 
     #[test]
     fn tracking_says_whether_the_clock_is_right() {

@@ -38,27 +38,18 @@ impl Mode {
     }
 }
 
-/// The moment that the RTC shows. In the hour that the end of summer time repeats, the one that is nearer to `clock`.
-///
-/// # Errors
-/// A time past the range of timestamps.
-pub fn moment(
-    time: DateTime,
-    mode: Mode,
-    zone: &TimeZone,
-    clock: Timestamp,
-) -> Result<Timestamp, jiff::Error> {
+/// The moment that the RTC shows; `None` past the range of timestamps. In the hour that the end of summer time repeats, the
+/// one that is nearer to `clock`.
+#[must_use]
+pub fn moment(time: DateTime, mode: Mode, zone: &TimeZone, clock: Timestamp) -> Option<Timestamp> {
     if mode == Mode::Utc {
-        return TimeZone::UTC.to_timestamp(time);
+        return TimeZone::UTC.to_timestamp(time).ok();
     }
-    let earlier = zone.to_ambiguous_timestamp(time).earlier()?;
-    let later = zone.to_ambiguous_timestamp(time).later()?;
+    let earlier = zone.to_ambiguous_timestamp(time).earlier().ok()?;
+    let later = zone.to_ambiguous_timestamp(time).later().ok()?;
     let distance = |moment: Timestamp| moment.duration_since(clock).unsigned_abs();
-    Ok(if distance(later) < distance(earlier) {
-        later
-    } else {
-        earlier
-    })
+    let later_is_nearer = distance(later) < distance(earlier);
+    Some(if later_is_nearer { later } else { earlier })
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ fn announce(root: &Root, any_step: bool) -> anyhow::Result<ExitCode> {
     let (decided, text) = match plan(&look.observed, &settings, occasion, Asked::NotYet) {
         Action::Ask(service) => (true, format!("would ask {} to measure", service.name())),
         Action::Step(by) => {
-            let to = time::now() + by;
+            let to = time::shifted(time::now(), by);
             let by = by.as_secs_f64();
             (
                 true,

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 
 use super::Verdict;
 use crate::accounts::location::{KeysFiles, Location, locate};
 use crate::accounts::sudoers;
 use crate::metadata::{Client, MetadataError, Query};
+use crate::system::http_date;
 use crate::system::processes::{self, Invocation};
 use crate::system::root::Root;
 use crate::system::time;
@@ -34,9 +34,9 @@ pub(super) fn metadata(client: &Client) -> Vec<Verdict> {
         }
     };
     server.note = format!("{} answers in {took} ms", client.address());
-    match answer.date.as_deref().map(rfc2822::parse) {
-        Some(Ok(date)) => compare_clocks(&mut clock, time::now(), date.timestamp()),
-        _ => clock.note = "the metadata server does not say what time it is".into(),
+    match answer.date.as_deref().and_then(http_date::parse) {
+        Some(date) => compare_clocks(&mut clock, time::now(), date),
+        None => clock.note = "the metadata server does not say what time it is".into(),
     }
     vec![server, clock]
 }

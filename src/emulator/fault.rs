@@ -315,6 +315,34 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        let milliseconds = 5;
+        let to = "http://other.example/".to_owned();
+        for kind in [
+            Kind::Status { status: 429 },
+            Kind::Hang,
+            Kind::Delay { milliseconds },
+            Kind::Garbage,
+            Kind::NotJson,
+            Kind::Truncated,
+            Kind::Drip { milliseconds },
+            Kind::NoFlavor,
+            Kind::WrongFlavor,
+            Kind::WrongType,
+            Kind::NoEtag,
+            Kind::Redirect { to },
+            Kind::Reset,
+            Kind::Close,
+            Kind::Oversized,
+        ] {
+            let fault = Fault::times(kind, 2);
+            let written = serde_json::to_string(&fault).unwrap();
+            let read: Fault = serde_json::from_str(&written).unwrap();
+            assert_eq!(read, fault, "{written}");
+        }
+    }
+
+    #[test]
     fn half_a_body_claims_to_be_whole() {
         let Delivery::Bytes(bytes) = Kind::Truncated.apply(Response::json("12345678")) else {
             panic!()

@@ -221,6 +221,12 @@ mod tests {
         assert_eq!(json["scripts"][2]["state"], "exited");
         assert_eq!(json["scripts"][2]["status"], 3);
         assert_eq!(json["scripts"][3]["signal"], 9);
+        for (field, index) in [("state", 0), ("status", 2), ("signal", 3), ("reason", 5)] {
+            let mut json = json.clone();
+            let entry = json["scripts"][index].as_object_mut();
+            entry.unwrap().remove(field).unwrap();
+            assert!(serde_json::from_value::<Record>(json).is_err(), "{field}");
+        }
         assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
         let codes: Vec<_> = record
             .scripts

@@ -14,6 +14,8 @@ pub mod executables;
 pub mod files;
 pub mod foreground;
 pub mod hostname;
+pub mod http_date;
+pub mod iso_8601;
 pub mod json;
 pub mod local_users;
 pub mod locks;

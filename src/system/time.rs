@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 use rustix::time::{
@@ -13,10 +13,25 @@ use rustix::time::{
     clock_settime, timerfd_create, timerfd_settime,
 };
 
-/// The present wall-clock time, in UTC.
+/// The present wall-clock time, in UTC; the end of the year 9999 where the clock is past it.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    // Not `Timestamp::now`, which panics past that year, and for that brings every message of jiff into the program.
+    let now = clock_gettime(ClockId::Realtime);
+    let nanosecond = i32::try_from(now.tv_nsec).unwrap_or_default();
+    Timestamp::new(now.tv_sec, nanosecond).unwrap_or(Timestamp::MAX)
+}
+
+/// A time that much later, or earlier where `by` is negative; the end of the range of times where it is past that. The
+/// operators of `Timestamp` panic there.
+#[must_use]
+pub fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
+    let end = if by.is_negative() {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    time.checked_add(by).unwrap_or(end)
 }
 
 /// How long the kernel has been up, without the time in which the machine was suspended: the clock of sd_notify(3).
@@ -185,5 +200,24 @@ mod tests {
         assert!(second.boottime > first.boottime);
         assert!(second.boottime >= second.monotonic);
         is_synchronized().unwrap();
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "another's word for the time")]
+    fn it_is_as_late_as_others_say() {
+        let before = Timestamp::now();
+        let now = now();
+        let after = Timestamp::now();
+        assert!(before <= now && now <= after, "{before} {now} {after}");
+    }
+
+    #[test]
+    fn a_time_is_shifted_as_far_as_times_go() {
+        let time: Timestamp = "2026-01-02T03:04:05.5Z".parse().unwrap();
+        let by = SignedDuration::from_millis(1500);
+        assert_eq!(shifted(time, by).to_string(), "2026-01-02T03:04:07Z");
+        assert_eq!(shifted(time, -by).to_string(), "2026-01-02T03:04:04Z");
+        assert_eq!(shifted(time, SignedDuration::MAX), Timestamp::MAX);
+        assert_eq!(shifted(time, SignedDuration::MIN), Timestamp::MIN);
     }
 }

@@ -8,14 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use rustls::AlertDescription;
 use thiserror::Error;
 use ureq::http::{HeaderName, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use super::{cryptography, environment, time};
+use super::{cryptography, environment, http_date, time};
 
 /// How long each step of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +224,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = rfc2822::parse(value).ok()?.timestamp();
+    let date = http_date::parse(value)?;
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
