@@ -102,7 +102,8 @@ pub struct Entry {
     pub fate: Fate,
 }
 
-/// An entry as it stands in the record. To have serde find the fate in it by its tag takes ten times the code.
+/// An entry as it stands in the record. To have serde find the fate in it by its tag takes ten
+/// kilobytes more.
 #[derive(Deserialize)]
 struct Flat {
     key: String,
