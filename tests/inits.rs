@@ -43,6 +43,9 @@ struct Init {
     install: fn(&Path),
     stop: &'static [&'static str],
     start: &'static [&'static str],
+    restart: &'static [&'static str],
+    /// Whether it leaves the agent alone.
+    is_at_rest: fn(&Machine) -> bool,
     power_off: &'static [&'static str],
 }
 
@@ -105,9 +108,7 @@ fn lives(name: &str, init: &Init) {
                 log_in_as("bob")
             });
             begins_again(&machine, init);
-            if init.start.starts_with(&["sv"]) {
-                gives_way(&machine, init);
-            }
+            gives_way(&machine, init);
             machine.power_off_by(init.power_off);
             assert_eq!(
                 Machine::contents(ORDER),
@@ -141,7 +142,7 @@ fn begins_again(machine: &Machine, init: &Init) {
     });
 }
 
-/// Where another agent has everything, runit does not start ours again and again, until somebody starts it.
+/// Where another agent has everything, ours is not started again and again, until somebody starts it.
 fn gives_way(machine: &Machine, init: &Init) {
     let agents = || machine.text(["pgrep", "--full", "gce-guest agent"]);
     machine.attempt(init.stop);
@@ -151,8 +152,7 @@ fn gives_way(machine: &Machine, init: &Init) {
     let another = agents();
     machine.attempt(init.start);
     poll_until(PATIENCE, "ours is not wanted any more", || {
-        let status = machine.text(["sv", "status", "google-guest-agent"]);
-        status.starts_with("down:") && !status.contains("want up")
+        (init.is_at_rest)(machine)
     });
     assert_eq!(agents(), another);
     machine.attempt(["kill", &another]);
@@ -161,7 +161,7 @@ fn gives_way(machine: &Machine, init: &Init) {
     poll_until(PATIENCE, "ours runs", || !agents().is_empty());
     // A restart that is asked for is none that waits.
     let before = agents();
-    let restarted = machine.attempt(["sv", "restart", "google-guest-agent"]);
+    let restarted = machine.attempt(init.restart);
     assert!(restarted.status.success(), "{restarted:?}");
     assert_ne!(agents(), before);
 }
@@ -211,6 +211,11 @@ fn sysvinit_starts_and_stops_everything() {
         },
         stop: &["service", "google-guest-agent", "stop"],
         start: &["service", "google-guest-agent", "start"],
+        restart: &["service", "google-guest-agent", "restart"],
+        is_at_rest: |machine| {
+            let status = machine.attempt(["service", "google-guest-agent", "status"]);
+            !status.status.success()
+        },
         power_off: &["/sbin/shutdown", "-h", "-P", "now"],
     };
     lives("sysvinit_starts_and_stops_everything", &init);
@@ -229,6 +234,11 @@ fn openrc_starts_and_stops_everything() {
         },
         stop: &["rc-service", "google-guest-agent", "stop"],
         start: &["rc-service", "google-guest-agent", "start"],
+        restart: &["rc-service", "google-guest-agent", "restart"],
+        is_at_rest: |machine| {
+            let status = machine.text(["rc-service", "google-guest-agent", "status"]);
+            status.contains("status: stopped")
+        },
         power_off: &["/sbin/shutdown", "-h", "-P", "now"],
     };
     lives("openrc_starts_and_stops_everything", &init);
@@ -260,6 +270,11 @@ fn runit_starts_and_stops_everything() {
         },
         stop: &["sv", "stop", "google-guest-agent"],
         start: &["sv", "start", "google-guest-agent"],
+        restart: &["sv", "restart", "google-guest-agent"],
+        is_at_rest: |machine| {
+            let status = machine.text(["sv", "status", "google-guest-agent"]);
+            status.starts_with("down:") && !status.contains("want up")
+        },
         power_off: &["/sbin/init", "0"],
     };
     lives("runit_starts_and_stops_everything", &init);
