@@ -42,21 +42,12 @@ fn base_specification() -> String {
         .chain(math_library)
         .map(|name| format!("Provides: {name}\n"))
         .collect();
-    format!(
-        "Name: base\nVersion: 9\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n{provides}%description\nx\n%files\n"
-    )
+    format!("{provides}%description\nx\n%files\n")
 }
 
 /// A package with the name and the ways of a predecessor for Enterprise Linux: a unit that bears the name of one of ours, a
 /// changed file of configuration, and a script that switches its unit off when it goes.
 const OLD_SPECIFICATION: &str = "\
-Name: google-guest-agent
-Epoch: 1
-Version: 20240314.00
-Release: 1
-Summary: x
-License: x
-BuildArch: noarch
 %description
 x
 %install
@@ -78,25 +69,21 @@ if [ $1 -eq 0 ]; then systemctl disable google-startup-scripts.service google-sh
 
 /// What its images have besides: a package that cannot be without that one.
 const DEPENDENT_SPECIFICATION: &str = "\
-Name: google-compute-engine
-Epoch: 1
-Version: 20240314.00
-Release: 1
-Summary: x
-License: x
-BuildArch: noarch
 Requires: google-guest-agent
 %description
 x
 %files
 ";
 
-/// Builds a package without architecture and returns where it is.
+/// Builds a package without architecture and returns where it is. `specification` is what is not the same for all of them.
 fn built(name: &str, specification: &str) -> String {
+    let head = format!(
+        "Name: {name}\nEpoch: 1\nVersion: 20240314.00\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n"
+    );
     let directory = format!("/run/packages/{name}");
     fs::create_dir_all(&directory).unwrap();
     let file = format!("{directory}/{name}.spec");
-    fs::write(&file, specification).unwrap();
+    fs::write(&file, head + specification).unwrap();
     run([
         "rpmbuild",
         "-bb",

@@ -233,8 +233,13 @@ pub(crate) fn program() -> Result<PathBuf> {
     let linked = licences::linked(&architecture.rust_target())?;
     let top = crate::top();
     let _lock = stage::lock(&top.join("target/package-stage"))?;
-    let release = release::build(&top, architecture)?;
-    release::examine(&release, &linked)?;
+    shipped(&top, architecture, &linked)
+}
+
+/// Builds the program of the packages, and looks at it.
+fn shipped(top: &Path, architecture: Architecture, linked: &[Crate]) -> Result<PathBuf> {
+    let release = release::build(top, architecture)?;
+    release::examine(&release, linked)?;
     Ok(release.program)
 }
 
@@ -249,11 +254,7 @@ pub(crate) fn build(options: &Options) -> Result<Vec<PathBuf>> {
     let _lock = stage::lock(&scratch)?;
     let binary = match &options.binary {
         Some(binary) => release::stripped(binary, &scratch)?,
-        None => {
-            let release = release::build(&top, options.architecture)?;
-            release::examine(&release, &linked)?;
-            release.program
-        }
+        None => shipped(&top, options.architecture, &linked)?,
     };
     pack(options, &top, &binary, &linked, &top.join(&options.out))
 }

@@ -101,15 +101,28 @@ pub(super) fn link_for(architecture: Architecture, command: &mut Command) {
     }
 }
 
+/// A directory of the toolchain, by the name that `rustc --print` has for it.
+///
+/// # Errors
+/// There is no rustc, or it does not say.
+pub(super) fn of_toolchain(name: &str) -> Result<PathBuf> {
+    let output = Command::new("rustc")
+        .args(["--print", name])
+        .output()
+        .context("run rustc")?;
+    if !output.status.success() {
+        bail!(
+            "rustc --print {name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
 /// Has functions that are the same for several types only once in the program, by the linker that rustup's toolchains
 /// bring. Where there is none, the program is a little larger.
 fn folding() -> Result<Vec<String>> {
-    let output = Command::new("rustc")
-        .args(["--print", "target-libdir"])
-        .output()
-        .context("run rustc")?;
-    let libraries = String::from_utf8_lossy(&output.stdout);
-    let linkers = Path::new(libraries.trim()).join("../bin/gcc-ld");
+    let linkers = of_toolchain("target-libdir")?.join("../bin/gcc-ld");
     if !linkers.join("ld.lld").is_file() {
         return Ok(Vec::new());
     }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::Architecture;
-use super::release::{link_for, without_places};
+use super::release::{link_for, of_toolchain, without_places};
 use crate::commands;
 
 /// Compiler options of the library: what the toolchain's own build gives, with frame pointers as in the rest of the program.
@@ -58,12 +58,7 @@ pub(super) fn build(directory: &Path, architecture: Architecture) -> Result<Opti
 
 /// Where the sources of the toolchain's library are, fetched by rustup when they are not there.
 fn sources() -> Result<Option<PathBuf>> {
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("run rustc")?;
-    let sysroot = String::from_utf8_lossy(&output.stdout);
-    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    let sources = of_toolchain("sysroot")?.join("lib/rustlib/src/rust/library");
     if !sources.join("Cargo.lock").is_file() && commands::find("rustup").is_some() {
         let add = ["component", "add", "rust-src"];
         if let Err(error) = commands::succeed(Command::new("rustup").args(add)) {
