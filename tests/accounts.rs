@@ -12,7 +12,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd};
+use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd, reread_configuration};
 use support::{in_sandbox, in_sandbox_with, poll_until, run, text_of};
 
 const ALICES_KEYS: &str = "/home/alice/.ssh/authorized_keys";
@@ -177,10 +177,7 @@ fn an_account_that_we_made_loses_its_keys_or_goes_with_deprovision_remove() {
                 "[Accounts]\ndeprovision_remove = true\n",
             )
             .unwrap();
-            agent.signal("HUP");
-            poll_until(PATIENCE, "the configuration is read again", || {
-                agent.said().contains("Reading the configuration again")
-            });
+            reread_configuration(&agent);
             vm.set_keys(&[]);
             vm.settled(&agent);
             assert_eq!(passwd("bob"), "");

@@ -12,7 +12,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd};
+use support::vm::{KEY, PATIENCE, Vm, contents, entry, groups, passwd, reread_configuration};
 use support::{Daemon, PROGRAM, in_sandbox, in_sandbox_with, poll_until, run, text_of};
 
 fn configure(text: &str) {
@@ -693,10 +693,7 @@ fn oslogin_is_switched_by_the_table_and_takes_over_only_when_it_is_active() {
                 "[Lock]\ndisable = oslogin\n",
             )
             .unwrap();
-            agent.signal("HUP");
-            poll_until(PATIENCE, "the configuration is read again", || {
-                agent.said().contains("Reading the configuration again")
-            });
+            reread_configuration(&agent);
             vm.set("instance/attributes/enable-oslogin", "true");
             vm.settled(&agent);
             assert!(calls().is_empty() && has_key("alice"), "{}", agent.said());

@@ -22,7 +22,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::vm::{KEY, PATIENCE, Vm, contents, entry, passwd};
+use support::vm::{KEY, PATIENCE, Vm, contents, entry, passwd, reread_configuration};
 use support::{Daemon, PROGRAM, attempt, in_sandbox, in_sandbox_with, poll_until, run, text_of};
 
 /// What the program says on its standard output.
@@ -305,7 +305,7 @@ fn status_says_how_each_manager_is_and_waits_for_the_first_pass() {
                 "[Accounts]\nuseradd_cmd = false\n",
             )
             .unwrap();
-            agent.signal("HUP");
+            reread_configuration(&agent);
             vm.set_keys(&[entry("alice"), entry("bob")]);
             poll_until(PATIENCE, "the failure is seen", || {
                 gce_guest(&["status"]).0 == Some(3)

@@ -8,7 +8,7 @@ use std::path::Path;
 use gce_guest::emulator::{Fault, Kind};
 use serde_json::Value;
 
-use super::support::vm::{PATIENCE, Vm, entry};
+use super::support::vm::{PATIENCE, Vm, entry, reread_configuration};
 use super::support::{Daemon, PROGRAM, attempt, in_sandbox, in_sandbox_with, poll_until, run};
 use super::{gce_guest, json_of};
 
@@ -330,7 +330,7 @@ fn what_is_wrong_with_metadata_and_the_agent_is_found() {
             "/etc/default/instance_configs.cfg",
             "[Accounts]\nuseradd_cmd = false\n",
         );
-        agent.signal("HUP");
+        reread_configuration(&agent);
         vm.set_keys(&[entry("alice")]);
         poll_until(PATIENCE, "the failure is found", || {
             findings("agent").iter().any(|text| {

@@ -76,6 +76,22 @@ impl Vm {
     }
 }
 
+/// Has the agent read its configuration again and waits until it has. A signal and a change of metadata reach it in any
+/// order: without the wait, what is set next may still be done by the old configuration.
+pub(crate) fn reread_configuration(agent: &Daemon) {
+    let times = || {
+        agent
+            .said()
+            .matches("Reading the configuration again")
+            .count()
+    };
+    let before = times();
+    agent.signal("HUP");
+    poll_until(PATIENCE, "the configuration is read again", || {
+        times() > before
+    });
+}
+
 /// A line of metadata for a user with a key that nobody has.
 pub(crate) fn entry(user: &str) -> String {
     format!("{user}:{KEY}")
