@@ -9,7 +9,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError, mpsc};
@@ -399,6 +399,30 @@ fn a_watcher_tells_at_once_and_then_every_change() {
         "one connection for all of it"
     );
     server.stop();
+}
+
+#[test]
+fn who_has_an_answer_is_not_taken_for_one_who_waits() {
+    let Scene { live, server, .. } = scene();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    for number in 0..200 {
+        let request = "GET /computeMetadata/v1/instance/attributes/n?wait_for_change=true HTTP/1.1\r\n\
+                       Metadata-Flavor: Google\r\n\r\n";
+        live.set("instance/attributes/n", "before").unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        assert!(live.wait_until(LONG, |observed| observed.waiting == 1));
+        let value = format!("value {number}");
+        live.set("instance/attributes/n", value.clone()).unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with(&value) {
+            let mut buffer = [0; 4096];
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "{answer}");
+            answer += str::from_utf8(&buffer[..length]).unwrap();
+        }
+        assert_eq!(live.observed().waiting, 0, "after {number} answers");
+    }
 }
 
 #[test]
