@@ -128,18 +128,26 @@ fn interrupt(directory: &KernelDirectory) -> Interrupt {
     handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
     handlers.put_in_order();
     let cpus = directory.read("smp_affinity_list");
-    let mut interrupt = Interrupt {
+    Interrupt {
         handlers,
         cpus: cpus.and_then(|cpus| CpuSet::parse_list(&cpus)),
         can_have_hint,
         hint: CpuSet::default(),
-    };
-    // There may be thousands of the others.
-    if interrupt.follows_hint() {
-        let hint = directory.read(HINT).and_then(|hint| mask(&hint));
-        interrupt.hint = hint.unwrap_or_default();
     }
-    interrupt
+}
+
+/// Looks up what the drivers suggest for the interrupts that follow them, but for those that have a place already. There may
+/// be thousands of the others.
+pub fn hints(machine: &Machine, interrupts: &mut Interrupts, placed: &Map<u32, CpuSet>) {
+    let Some(all) = KernelDirectory::open(&machine.path("/proc/irq")) else {
+        return;
+    };
+    for (number, interrupt) in &mut interrupts.by_number {
+        if interrupt.follows_hint() && !placed.contains_key(number) {
+            let hint = all.read(&format!("{number}/{HINT}"));
+            interrupt.hint = hint.and_then(|hint| mask(&hint)).unwrap_or_default();
+        }
+    }
 }
 
 /// Whether irqbalance runs, or will: at boot it may start after us.
