@@ -14,9 +14,8 @@ use crate::system::order::{InOrder, Map};
 /// The file in `/proc/irq/N` in which its driver suggests processors.
 const HINT: &str = "affinity_hint";
 
-/// The files in `/proc/irq/N` that are no handlers.
-const INTERRUPT_FILES: [&str; 7] = [
-    HINT,
+/// The other files in `/proc/irq/N` that are no handlers.
+const INTERRUPT_FILES: [&str; 6] = [
     "effective_affinity",
     "effective_affinity_list",
     "node",
@@ -123,9 +122,12 @@ fn interrupts(machine: &Machine) -> Interrupts {
 }
 
 fn interrupt(directory: &KernelDirectory) -> Interrupt {
-    let mut handlers = directory.names();
-    let can_have_hint = handlers.iter().any(|name| name == HINT);
-    handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
+    let (mut handlers, mut can_have_hint) = (Vec::new(), false);
+    directory.each_name(&mut |name| match name {
+        HINT => can_have_hint = true,
+        file if INTERRUPT_FILES.contains(&file) => {}
+        handler => handlers.push(handler.to_owned()),
+    });
     handlers.put_in_order();
     let cpus = directory.read("smp_affinity_list");
     Interrupt {

@@ -83,19 +83,24 @@ impl KernelDirectory {
     /// The names in it, in no particular order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.each_name(&mut |name| names.push(name.to_owned()));
+        names
+    }
+
+    /// Hands out the names in it, in no particular order.
+    pub fn each_name(&self, take: &mut dyn FnMut(&str)) {
         if self.listed.replace(true) && fs::seek(&self.fd, fs::SeekFrom::Start(0)).is_err() {
-            return Vec::new();
+            return;
         }
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(&self.fd, &mut buffer);
-        let mut names = Vec::new();
         while let Some(Ok(entry)) = entries.next() {
             match entry.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
-                Ok(name) => names.push(name.to_owned()),
+                Ok(name) => take(name),
             }
         }
-        names
     }
 
     /// Reads a setting below it, without white space at its ends; `None` when there is none or it has no value.
