@@ -132,7 +132,11 @@ fn inherited(help: &str, own: &str) -> String {
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
+    // All texts are put together for those who see them: whoever asks for help, and whoever is refused.
+    parse_by(Cli::command(), arguments.clone()).or_else(|_| parse_by(command(), arguments))
+}
+
+fn parse_by(mut command: clap::Command, arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

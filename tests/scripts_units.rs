@@ -36,8 +36,11 @@ fn add_service(root: &Path, name: &str, ordering: &str) {
     std::os::unix::fs::symlink(format!("../{name}.service"), link).unwrap();
 }
 
+/// It hangs the console up, as systemd does at the end of a getty there (TIOCVHANGUP of asm-generic/ioctls.h): whoever has it
+/// open must open it again.
 const SHUTDOWN_SCRIPT: &str = "echo script begins >> /var/order; sleep 1; systemctl is-system-running >> /var/order; \
-                               echo script ends >> /var/order; echo last words";
+    python3 -c 'import fcntl, os; fcntl.ioctl(os.open(\"/dev/console\", os.O_WRONLY | os.O_NOCTTY), 0x5437)' || exit; \
+    echo script ends >> /var/order; echo last words";
 
 #[test]
 fn scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown() {

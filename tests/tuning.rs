@@ -275,6 +275,33 @@ fn virtio_and_gvnic_on_every_size_of_machine() {
 }
 
 #[test]
+fn drivers_of_accelerators_are_not_asked_what_their_nodes_decide() {
+    let name = "drivers_of_accelerators_are_not_asked_what_their_nodes_decide";
+    in_sandbox(name, || {
+        let vm = Vm::new();
+        set_machine_type(&vm, "a3-highgpu-8g");
+        let mut tree = Tree::new("hints", &[(0..4).collect()]);
+        let nic = tree.nic("eth0", "gve", 0, 4, &[]);
+        // One that is on no node goes where its driver suggests.
+        let other = tree.nic("eth1", "gve", -1, 4, &[]);
+        for interrupt in &nic.interrupts[..8] {
+            let hint = tree.path(&format!("proc/irq/{interrupt}/affinity_hint"));
+            fs::remove_file(&hint).unwrap();
+            // Whoever opens it waits for ever.
+            let status = Command::new("mkfifo").arg(&hint).status().unwrap();
+            assert!(status.success());
+        }
+        tune(&tree, "queues");
+        let cpus = |nic: &Nic| {
+            let cpus = nic.interrupts.iter().map(|number| tree.affinity(*number));
+            cpus.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(cpus(&nic), "1 2 3 1 1 2 3 1 0-3");
+        assert_eq!(cpus(&other), "0 1 2 3 0 1 2 3 0-3");
+    });
+}
+
+#[test]
 fn large_idpf_machines_steer_flows() {
     in_sandbox("large_idpf_machines_steer_flows", || {
         let vm = Vm::new();

@@ -28,6 +28,11 @@ pub const MARGIN: Duration = Duration::from_secs(10);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// The buffers of a connection, in bytes, which ureq fills with zeros first. A whole request and the head of an answer must
+/// each fit into one; the body of an answer comes in pieces.
+const REQUEST_BUFFER: usize = 8 * 1024;
+const ANSWER_BUFFER: usize = 16 * 1024;
+
 /// A client of the metadata server. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -49,6 +54,8 @@ impl Client {
             .no_delay(true)
             .user_agent(concat!("gce-guest/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT))
+            .output_buffer_size(REQUEST_BUFFER)
+            .input_buffer_size(ANSWER_BUFFER)
             .max_idle_connections(4)
             .max_idle_connections_per_host(2)
             .build();

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use rustix::io::Errno;
 
+use super::change::{Change, Interface};
 use super::observe::{Observed, observe};
-use super::plan::{Change, Held, Interface, Pending, Plan, is_switched_off, plan};
+use super::plan::{Held, Pending, Plan, is_switched_off, plan};
 use super::record::Mark;
 use super::routes::{Problem, is_metadata_server, text};
 use super::state::State;
@@ -196,7 +197,7 @@ pub fn reconcile(
         failures,
         lines,
     } = apply(&plan);
-    let record = observed.record.after(&plan, &done, now);
+    let record = plan.record(&observed.record, &done, now);
     let unwritten = if plan.is_whole() && record != observed.record {
         state.write(&record).err()
     } else {
@@ -217,7 +218,7 @@ pub fn reconcile(
 mod tests {
     use super::*;
 
-    use crate::network::plan::{Action, Reason};
+    use crate::network::change::{Action, Reason};
     use crate::network::routes::{List, Origin, parse};
     use crate::system::netlink::Route;
 

@@ -11,15 +11,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use thiserror::Error;
 
+use super::change::{Action, Change, Interface, Reason};
 use super::interfaces;
 use super::observe::Observed;
-use super::plan::{Action, Change, Reason, interface};
 use super::record::{Mark, mark};
-use super::routes::{METADATA_SERVERS, is_metadata_server};
-use super::status::Presence;
+use super::routes::{METADATA_SERVERS, Presence, is_metadata_server};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
-use crate::system::netlink::{Link, MAIN_TABLE, MacAddress, Route, RouteKind};
+use crate::system::netlink::{Link, MacAddress, Route, RouteKind};
 
 /// The rank of our routes: before whatever a network service makes, and behind what has no metric.
 const PRIORITY: u32 = 1;
@@ -48,13 +47,6 @@ pub enum Unneeded {
     /// There is no way out that could be followed.
     #[error("network interface 0 has no default route of this family")]
     NoDefaultRoute,
-}
-
-/// Whether a route of table main has to do with the way to the metadata server.
-#[must_use]
-pub fn concerns(route: &Route) -> bool {
-    let destination = route.destination;
-    route.table == MAIN_TABLE && (destination.prefix_len() == 0 || is_metadata_server(destination))
 }
 
 /// The addresses of the metadata server, each with the route that there should be, or why not.
@@ -120,7 +112,7 @@ pub(super) fn changes(
     let mut changes = Vec::new();
     let change = |action, route: Route| Change {
         action,
-        interface: interface(route.interface.unwrap_or_default(), &observed.links),
+        interface: Interface::of(route.interface.unwrap_or_default(), &observed.links),
         route,
     };
     for (_, route) in ours(observed, settings.ip_forwarding.ethernet_proto_id) {

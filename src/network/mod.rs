@@ -9,6 +9,7 @@
 
 mod apply;
 pub mod backends;
+mod change;
 pub mod explain;
 pub mod interfaces;
 pub mod metadata_route;
@@ -21,9 +22,10 @@ mod state;
 pub mod status;
 
 pub use apply::{Failure, Outcome, Report, apply, reconcile};
+pub use change::{Action, Change, Interface, Reason};
 pub use monitor::Monitor;
 pub use observe::{InterfaceError, Observed, addresses, interface_by_mac, observe};
-pub use plan::{Action, Change, Held, Interface, Pending, Plan, Reason, plan};
+pub use plan::{Held, Pending, Plan, plan};
 pub use record::{Mark, Record};
 pub use routes::{Origin, Problem};
 pub use state::State;

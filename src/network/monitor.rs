@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::metadata_route::concerns;
+use super::observe::leads_to_metadata_server;
 use super::routes::is_metadata_server;
 use crate::system::netlink::{
     Address, Event, LOCAL_TABLE, Link, NetlinkError, Socket, Subscription,
@@ -164,10 +164,12 @@ impl Known {
             // A new default route may be the way to the metadata server.
             Event::Route { route, replaces } => {
                 replaces && route.table == LOCAL_TABLE
-                    || concerns(&route) && !is_metadata_server(route.destination)
+                    || leads_to_metadata_server(&route) && !is_metadata_server(route.destination)
             }
             // Ours is to be put back; one of somebody else may have kept us from adding ours.
-            Event::RouteGone(route) => route.table == LOCAL_TABLE || concerns(&route),
+            Event::RouteGone(route) => {
+                route.table == LOCAL_TABLE || leads_to_metadata_server(&route)
+            }
             Event::Lost => true,
         }
     }

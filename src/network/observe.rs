@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use super::interfaces;
-use super::metadata_route;
 use super::record::Record;
+use super::routes::is_metadata_server;
 use super::state::State;
 use crate::system::netlink::{
     Address, LOCAL_TABLE, Link, MAIN_TABLE, MacAddress, MalformedMac, NetlinkError, Route, Socket,
@@ -30,13 +30,19 @@ pub struct Observed {
 pub fn observe(state: &State) -> Result<Observed, NetlinkError> {
     let mut socket = Socket::open()?;
     let mut main = socket.routes(MAIN_TABLE)?;
-    main.retain(metadata_route::concerns);
+    main.retain(leads_to_metadata_server);
     Ok(Observed {
         links: socket.links()?,
         routes: socket.routes(LOCAL_TABLE)?,
         main,
         record: state.read(),
     })
+}
+
+/// Whether a route of table main decides on the way to the metadata server.
+pub(super) fn leads_to_metadata_server(route: &Route) -> bool {
+    let destination = route.destination;
+    route.table == MAIN_TABLE && (destination.prefix_len() == 0 || is_metadata_server(destination))
 }
 
 /// Lists the addresses of all interfaces, in the network namespace of the calling thread.

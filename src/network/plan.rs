@@ -3,12 +3,14 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
+use super::change::{Action, Change, Interface, Reason};
 use super::interfaces;
 use super::metadata_route;
 use super::observe::Observed;
 use super::record::{Mark, Record, mark};
-use super::routes::{Origin, Problem, Taken, is_metadata_server, shortened, text, wanted};
+use super::routes::{Origin, Problem, Taken, shortened, wanted};
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::metadata::attributes::effective_boolean;
@@ -19,97 +21,6 @@ use crate::system::order::{InOrder, Map};
 /// The highest protocol id that the kernel and administrators use themselves (`RTPROT_STATIC` of linux/rtnetlink.h).
 /// Routes marked with such an id are never ours, whatever the configuration says.
 const HIGHEST_RESERVED_PROTOCOL: u8 = 4;
-
-/// An interface in messages and changes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interface {
-    /// Its number.
-    pub index: u32,
-    /// Its name at the time of the plan.
-    pub name: String,
-}
-
-/// Why a route of ours goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Metadata does not ask for the address on this interface, or no longer.
-    NotInMetadata,
-    /// Metadata does not have the interface.
-    InterfaceNotInMetadata,
-    /// Forwarded addresses are switched off in the configuration.
-    SwitchedOff,
-    /// It comes back under the protocol id that is configured now.
-    OldProtocol,
-    /// The metadata server is reached in another way now.
-    MetadataServer,
-}
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A route is added, because metadata has the address here.
-    Add(Origin),
-    /// The route to the metadata server by the primary interface is added.
-    ReachMetadataServer,
-    /// A route of ours is removed.
-    Remove(Reason),
-}
-
-/// One change of one route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// What is done and why.
-    pub action: Action,
-    /// The interface of the route.
-    pub interface: Interface,
-    /// The route.
-    pub route: Route,
-}
-
-impl Change {
-    /// The address or range that is answered to, or no longer.
-    #[must_use]
-    pub fn prefix(&self) -> IpNet {
-        self.route.destination
-    }
-
-    /// Whether it is about a forwarded address, and not about the way to the metadata server.
-    #[must_use]
-    pub fn is_forwarding(&self) -> bool {
-        !is_metadata_server(self.prefix())
-    }
-
-    /// Whether a route is added.
-    #[must_use]
-    pub fn adds(&self) -> bool {
-        !matches!(self.action, Action::Remove(_))
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (prefix, interface) = (text(self.prefix()), &self.interface.name);
-        match self.action {
-            Action::Add(origin) => write!(formatter, "add {prefix} to {interface} ({origin})"),
-            Action::ReachMetadataServer => {
-                write!(
-                    formatter,
-                    "reach the metadata server {prefix} by {interface}"
-                )
-            }
-            Action::Remove(reason) => {
-                let reason = match reason {
-                    Reason::NotInMetadata => "not in metadata",
-                    Reason::InterfaceNotInMetadata => "the interface is not in metadata",
-                    Reason::SwitchedOff => "switched off in the configuration",
-                    Reason::MetadataServer => "the way to it is another one now, or needs no route",
-                    Reason::OldProtocol => "it has an earlier protocol id of ours",
-                };
-                write!(formatter, "remove {prefix} from {interface} ({reason})")
-            }
-        }
-    }
-}
 
 /// A NIC of metadata that the machine does not have, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,6 +150,36 @@ impl Plan {
         self.protocol != 0
     }
 
+    /// What is written down after the pass: what was ours before it and what was made of it. `before` is what was written
+    /// down then.
+    #[must_use]
+    pub fn record(&self, before: &Record, done: &[Change], now: Timestamp) -> Record {
+        // Whole seconds, as the file has them.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let changed = |change: &Change| Some((mark(&change.route)?, change.adds()));
+        let changed: Map<Mark, bool> = done.iter().filter_map(changed).collect();
+        let stayed = self.ours.iter().filter(|mark| !changed.contains_key(*mark));
+        let stayed = stayed.map(|mark| (*mark, before.present.get(mark).copied().unwrap_or(now)));
+        let added = changed.iter().filter(|(_, adds)| **adds);
+        let added = added.map(|(mark, _)| (*mark, now));
+        let present: Map<Mark, Timestamp> = stayed.chain(added).collect();
+        let mut missing = Map::new();
+        for (interface, wanted) in &self.wanted {
+            for prefix in wanted.keys() {
+                let mark = Mark {
+                    interface: *interface,
+                    prefix: *prefix,
+                    protocol: self.protocol,
+                };
+                if !present.contains_key(&mark) {
+                    let key = (*interface, *prefix);
+                    missing.insert(key, before.missing.get(&key).copied().unwrap_or(now));
+                }
+            }
+        }
+        Record { present, missing }
+    }
+
     fn problem(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
@@ -270,7 +211,7 @@ impl Plan {
                 } else {
                     self.changes.push(Change {
                         action: Action::Add(origin),
-                        interface: interface(*index, links),
+                        interface: Interface::of(*index, links),
                         route: Route::local(prefix, *index, protocol),
                     });
                 }
@@ -321,19 +262,11 @@ fn removals(desired: &Desired, routes: &Routes<'_>, links: &[Link], enabled: boo
         };
         changes.push(Change {
             action: Action::Remove(reason),
-            interface: interface(mark.interface, links),
+            interface: Interface::of(mark.interface, links),
             route: **route,
         });
     }
     changes
-}
-
-pub(super) fn interface(index: u32, links: &[Link]) -> Interface {
-    let name = links
-        .iter()
-        .find(|link| link.index == index)
-        .map_or_else(|| format!("interface {index}"), |link| link.name.clone());
-    Interface { index, name }
 }
 
 /// The routes of the local table, sorted out.

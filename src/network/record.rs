@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Change, Plan};
 use crate::system::netlink::Route;
 use crate::system::order::Map;
 
@@ -97,35 +96,6 @@ impl Record {
     #[must_use]
     pub fn has(&self, route: &Route) -> bool {
         mark(route).is_some_and(|mark| self.present.contains_key(&mark))
-    }
-
-    /// The record after a pass: what was ours before it and what was made of it.
-    #[must_use]
-    pub fn after(&self, plan: &Plan, done: &[Change], now: Timestamp) -> Self {
-        // Whole seconds, as the file has them.
-        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let changed = |change: &Change| Some((mark(&change.route)?, change.adds()));
-        let changed: Map<Mark, bool> = done.iter().filter_map(changed).collect();
-        let stayed = plan.ours.iter().filter(|mark| !changed.contains_key(*mark));
-        let stayed = stayed.map(|mark| (*mark, self.present.get(mark).copied().unwrap_or(now)));
-        let added = changed.iter().filter(|(_, adds)| **adds);
-        let added = added.map(|(mark, _)| (*mark, now));
-        let present: Map<Mark, Timestamp> = stayed.chain(added).collect();
-        let mut missing = Map::new();
-        for (interface, wanted) in &plan.wanted {
-            for prefix in wanted.keys() {
-                let mark = Mark {
-                    interface: *interface,
-                    prefix: *prefix,
-                    protocol: plan.protocol,
-                };
-                if !present.contains_key(&mark) {
-                    let key = (*interface, *prefix);
-                    missing.insert(key, self.missing.get(&key).copied().unwrap_or(now));
-                }
-            }
-        }
-        Self { present, missing }
     }
 }
 

@@ -46,6 +46,17 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What has become of an address that metadata asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Our route is there.
+    Present,
+    /// It is not.
+    Missing,
+    /// Somebody else's route, which has this protocol id, does it.
+    Foreign(u8),
+}
+
 /// What is wrong with an address of metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Unusable {

@@ -10,22 +10,11 @@ use super::metadata_route::{self, Unneeded};
 use super::observe::Observed;
 use super::plan::{Plan, is_enabled};
 use super::record::{Mark, mark};
-use super::routes::{Origin, Taken, wanted};
+use super::routes::{Origin, Presence, Taken, wanted};
 use crate::config::Settings;
 use crate::metadata::document::NetworkInterface;
 use crate::system::netlink::{Address, Link, MacAddress, Route};
 use crate::system::order::Map;
-
-/// What has become of an address that metadata asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Our route is there.
-    Present,
-    /// It is not.
-    Missing,
-    /// Somebody else's route, which has this protocol id, does it.
-    Foreign(u8),
-}
 
 /// One route that metadata asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,8 @@
 
 use proptest::prelude::*;
 
-use jiff::Timestamp;
-
 use super::*;
-use crate::network::routes::parse;
+use crate::network::routes::{parse, text};
 use crate::system::order::Map;
 
 const OURS: u8 = 66;
@@ -364,7 +362,7 @@ fn routes_of_ours_are_moved_to_a_new_number_and_nobody_elses() {
     );
     assert_eq!(plan.held.len(), 1, "the third one is left alone");
     // A removal that failed leaves the route in the record, to be tried again.
-    let record = observed.record.after(&plan, &plan.changes[..2], now);
+    let record = plan.record(&observed.record, &plan.changes[..2], now);
     let present: Vec<_> = record
         .present
         .iter()
@@ -465,7 +463,7 @@ proptest! {
         let before = foreign(&observed.routes);
         simulate(&mut observed.routes, &first.changes);
         prop_assert_eq!(foreign(&observed.routes), before);
-        observed.record = observed.record.after(&first, &first.changes, Timestamp::UNIX_EPOCH);
+        observed.record = first.record(&observed.record, &first.changes, Timestamp::UNIX_EPOCH);
         let recorded: Vec<Mark> = observed.record.present.keys().copied().collect();
         let mut there: Vec<Mark> =
             observed.routes.iter().filter(|route| route.protocol == OURS).filter_map(mark).collect();

@@ -1,6 +1,7 @@
 //! Sets of processors, in the two forms in which the kernel reads and writes them (cpuset(7), "FORMATS").
 
-use std::fmt;
+use std::fmt::{self, Write};
+use std::iter::successors;
 
 /// No machine has this many processors; a larger number in a file is a mistake.
 const LIMIT: u32 = 1 << 16;
@@ -38,7 +39,7 @@ impl CpuSet {
             if first > last || last >= LIMIT {
                 return None;
             }
-            (first..=last).for_each(|cpu| set.insert(cpu));
+            set.insert_from(first, last);
         }
         Some(set)
     }
@@ -65,23 +66,39 @@ impl CpuSet {
         let wide = usize::try_from(count.div_ceil(GROUP)).unwrap_or_default();
         let groups = self.words.len().max(wide).max(1);
         let group = |index: usize| self.words.get(index).copied().unwrap_or_default();
-        let groups: Vec<String> = (0..groups)
-            .rev()
-            .map(|index| format!("{:08x}", group(index)))
-            .collect();
-        groups.join(",")
+        let mut mask = String::with_capacity(9 * groups);
+        for index in (0..groups).rev() {
+            let comma = if mask.is_empty() { "" } else { "," };
+            // A String takes everything.
+            let _ = write!(mask, "{comma}{:08x}", group(index));
+        }
+        mask
     }
 
     /// Adds a processor. One beyond every machine is left out.
     pub fn insert(&mut self, cpu: u32) {
-        if cpu >= LIMIT {
+        self.insert_from(cpu, cpu);
+    }
+
+    /// Adds the processors from `first` to `last`, a word at a time.
+    fn insert_from(&mut self, first: u32, last: u32) {
+        if last >= LIMIT {
             return;
         }
-        let word = (cpu / GROUP) as usize;
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+        let (low, high) = ((first / GROUP) as usize, (last / GROUP) as usize);
+        if high >= self.words.len() {
+            self.words.resize(high + 1, 0);
         }
-        self.words[word] |= 1 << (cpu % GROUP);
+        for index in low..=high {
+            let mut word = u32::MAX;
+            if index == low {
+                word &= u32::MAX << (first % GROUP);
+            }
+            if index == high {
+                word &= u32::MAX >> (GROUP - 1 - last % GROUP);
+            }
+            self.words[index] |= word;
+        }
     }
 
     /// Takes a processor out.
@@ -101,9 +118,20 @@ impl CpuSet {
 
     /// The processors, in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..)
-            .zip(&self.words)
-            .flat_map(|(index, word)| bits(*word).map(move |bit| index * GROUP + bit))
+        successors(self.next(0, 0), |cpu| self.next(cpu + 1, 0))
+    }
+
+    /// The first processor from `start` on that is in the set, or with the bits of all words turned over, that is not.
+    fn next(&self, start: u32, turned: u32) -> Option<u32> {
+        let mut wanted = u32::MAX << (start % GROUP);
+        for (index, word) in (0..).zip(&self.words).skip((start / GROUP) as usize) {
+            let bits = (word ^ turned) & wanted;
+            if bits != 0 {
+                return Some(index * GROUP + bits.trailing_zeros());
+            }
+            wanted = u32::MAX;
+        }
+        None
     }
 
     /// How many there are.
@@ -125,10 +153,6 @@ impl CpuSet {
     }
 }
 
-fn bits(word: u32) -> impl Iterator<Item = u32> {
-    (0..GROUP).filter(move |bit| word >> bit & 1 == 1)
-}
-
 impl FromIterator<u32> for CpuSet {
     fn from_iter<T: IntoIterator<Item = u32>>(cpus: T) -> Self {
         let mut set = Self::default();
@@ -140,20 +164,16 @@ impl FromIterator<u32> for CpuSet {
 impl fmt::Display for CpuSet {
     /// As a list with ranges, `0-3,8`; nothing for the empty set.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for cpu in self.iter() {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == cpu => *last = cpu,
-                _ => ranges.push((cpu, cpu)),
+        let (mut start, mut comma) = (0, "");
+        while let Some(first) = self.next(start, 0) {
+            // In the last word, or after it, every processor may be in the set.
+            let end = self.next(first, u32::MAX);
+            start = end.unwrap_or_else(|| self.words.len() as u32 * GROUP);
+            match start - 1 {
+                last if last == first => write!(formatter, "{comma}{first}")?,
+                last => write!(formatter, "{comma}{first}-{last}")?,
             }
-        }
-        for (index, (first, last)) in ranges.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            if first == last {
-                write!(formatter, "{comma}{first}")?;
-            } else {
-                write!(formatter, "{comma}{first}-{last}")?;
-            }
+            comma = ",";
         }
         Ok(())
     }

@@ -132,12 +132,14 @@ pub fn set_multiqueue(
     if mode == Mode::Tell && !devices.changes.is_empty() {
         run.tell("what follows is for the queues that there are now");
     }
-    let network = if changed {
+    let mut network = if changed {
         observe::network(machine)
     } else {
         network
     };
-    run.follow(&plan::queues::affinities(&network, platform));
+    let on_nodes = plan::queues::on_nodes(&network, platform);
+    observe::hints(machine, &mut network.interrupts, &on_nodes);
+    run.follow(&plan::queues::affinities(&network, platform, on_nodes));
     run.tuned
 }
 

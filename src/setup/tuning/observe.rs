@@ -14,9 +14,8 @@ use crate::system::order::{InOrder, Map};
 /// The file in `/proc/irq/N` in which its driver suggests processors.
 const HINT: &str = "affinity_hint";
 
-/// The files in `/proc/irq/N` that are no handlers.
-const INTERRUPT_FILES: [&str; 7] = [
-    HINT,
+/// The other files in `/proc/irq/N` that are no handlers.
+const INTERRUPT_FILES: [&str; 6] = [
     "effective_affinity",
     "effective_affinity_list",
     "node",
@@ -123,23 +122,34 @@ fn interrupts(machine: &Machine) -> Interrupts {
 }
 
 fn interrupt(directory: &KernelDirectory) -> Interrupt {
-    let mut handlers = directory.names();
-    let can_have_hint = handlers.iter().any(|name| name == HINT);
-    handlers.retain(|name| !INTERRUPT_FILES.contains(&name.as_str()));
+    let (mut handlers, mut can_have_hint) = (Vec::new(), false);
+    directory.each_name(&mut |name| match name {
+        HINT => can_have_hint = true,
+        file if INTERRUPT_FILES.contains(&file) => {}
+        handler => handlers.push(handler.to_owned()),
+    });
     handlers.put_in_order();
     let cpus = directory.read("smp_affinity_list");
-    let mut interrupt = Interrupt {
+    Interrupt {
         handlers,
         cpus: cpus.and_then(|cpus| CpuSet::parse_list(&cpus)),
         can_have_hint,
         hint: CpuSet::default(),
-    };
-    // There may be thousands of the others.
-    if interrupt.follows_hint() {
-        let hint = directory.read(HINT).and_then(|hint| mask(&hint));
-        interrupt.hint = hint.unwrap_or_default();
     }
-    interrupt
+}
+
+/// Looks up what the drivers suggest for the interrupts that follow them, but for those that have a place already. There may
+/// be thousands of the others.
+pub fn hints(machine: &Machine, interrupts: &mut Interrupts, placed: &Map<u32, CpuSet>) {
+    let Some(all) = KernelDirectory::open(&machine.path("/proc/irq")) else {
+        return;
+    };
+    for (number, interrupt) in &mut interrupts.by_number {
+        if interrupt.follows_hint() && !placed.contains_key(number) {
+            let hint = all.read(&format!("{number}/{HINT}"));
+            interrupt.hint = hint.and_then(|hint| mask(&hint)).unwrap_or_default();
+        }
+    }
 }
 
 /// Whether irqbalance runs, or will: at boot it may start after us.

@@ -40,7 +40,7 @@ pub struct Interrupt {
     pub cpus: Option<CpuSet>,
     /// Whether its driver can suggest processors for it.
     pub can_have_hint: bool,
-    /// The processors that its driver suggests, of an interrupt that goes there; else they are not asked for.
+    /// The processors that its driver suggests, once that was looked up.
     pub hint: CpuSet,
 }
 

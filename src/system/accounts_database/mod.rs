@@ -135,7 +135,7 @@ impl AccountsDatabase {
     /// The machine is left to useradd.
     pub fn open(names: &NameService, settings: &UseraddSettings) -> Result<Self, Unsuitable> {
         suitability::check_machine()?;
-        let defaults = suitability::defaults(settings)?;
+        let defaults = settings.defaults()?;
         let homes = suitability::homes(&defaults.homes)?;
         let mail_group = names.group("mail").ok().flatten().map(|group| group.gid);
         Ok(Self {

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::defaults::Defaults;
-use super::useradd::UseraddSettings;
 use super::{Account, SIZE_LIMIT, Unsuitable};
 use crate::system::files::{self, Directory};
 use crate::system::processes;
@@ -88,12 +86,6 @@ pub(super) fn system_program(name: &str) -> Result<PathBuf, Unsuitable> {
     }
 }
 
-/// The settings for new users, from the real useradd.
-pub(super) fn defaults(settings: &UseraddSettings) -> Result<Defaults, Unsuitable> {
-    let answer = settings.answer(&system_program("useradd")?)?;
-    Defaults::parse(&read_text("/etc/login.defs")?, &answer)
-}
-
 /// Whether a program is a binary and no script that somebody put before it.
 fn is_binary(path: &Path) -> io::Result<bool> {
     Ok(files::read_stream(path, 4)? == *b"\x7fELF")
@@ -151,7 +143,8 @@ pub(super) fn check_login_records<'a>(
     Ok(())
 }
 
-fn read_text(path: &str) -> Result<String, Unsuitable> {
+/// A file of the system that useradd reads.
+pub(super) fn read_text(path: &str) -> Result<String, Unsuitable> {
     let odd = |what: &str| Unsuitable::new(format!("{path}: {what}"));
     let bytes =
         files::read(Path::new(path), SIZE_LIMIT).map_err(|error| odd(&error.to_string()))?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::Unsuitable;
-use super::suitability;
+use super::defaults::Defaults;
+use super::{Unsuitable, suitability};
 use crate::system::files::Stamp;
 use crate::system::processes::{self, Invocation};
 use crate::system::time;
@@ -24,8 +24,14 @@ impl UseraddSettings {
         let _ = suitability::system_program("useradd").and_then(|program| self.answer(&program));
     }
 
+    /// The settings for new users.
+    pub(super) fn defaults(&self) -> Result<Defaults, Unsuitable> {
+        let answer = self.answer(&suitability::system_program("useradd")?)?;
+        Defaults::parse(&suitability::read_text("/etc/login.defs")?, &answer)
+    }
+
     /// The answer of this program.
-    pub(super) fn answer(&self, program: &Path) -> Result<String, Unsuitable> {
+    fn answer(&self, program: &Path) -> Result<String, Unsuitable> {
         // A poisoned lock is whole: nothing in here can panic between two writes.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = time::now().as_second();

@@ -1,12 +1,12 @@
 //! Settings of the kernel: files of /proc and /sys, which are written in place and in one go.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, CWD, Mode, OFlags, RawDir};
+use rustix::fs::{self, CWD, Mode, OFlags, PROC_SUPER_MAGIC, RawDir};
 
 use crate::system::order::InOrder;
 
@@ -20,18 +20,21 @@ const LIMIT: usize = 4096;
 /// Those of open(2), and of write(2): `EINVAL` for a value that the kernel does not like, `EIO` for an interrupt whose
 /// affinity it manages itself. `WriteZero` when not all of the value was taken.
 pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
-    write_at(CWD, path, value)
+    write_at(CWD, path, value, false)
 }
 
-fn write_at(directory: impl AsFd, path: &Path, value: &str) -> io::Result<()> {
+fn write_at(directory: impl AsFd, path: &Path, value: &str, is_kernels: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = fs::openat(directory, path, flags, Mode::empty())?;
     let line = format!("{value}\n");
     if rustix::io::write(&fd, line.as_bytes())? < line.len() {
         return Err(io::ErrorKind::WriteZero.into());
     }
-    // What an ordinary file had beyond that. To empty it first would have ext4 write it to the disk at once.
-    let _ = fs::ftruncate(&fd, line.len() as u64);
+    if !is_kernels {
+        // What an ordinary file had beyond that. To empty it first would have ext4 write it to the disk at once. A file of
+        // the kernel has no length, and one of /sys would get attributes of its own for this, which stay in memory.
+        let _ = fs::ftruncate(&fd, line.len() as u64);
+    }
     Ok(())
 }
 
@@ -41,6 +44,8 @@ pub struct KernelDirectory {
     fd: OwnedFd,
     /// Whether it has been listed, which has left the descriptor at its end.
     listed: Cell<bool>,
+    /// Whether it is in /proc or /sys and no copy, once that was asked.
+    is_kernels: OnceCell<bool>,
 }
 
 impl KernelDirectory {
@@ -59,8 +64,11 @@ impl KernelDirectory {
     fn open_at(directory: impl AsFd, path: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::openat(directory, path, flags, Mode::empty()).ok()?;
-        let listed = Cell::new(false);
-        Some(Self { fd, listed })
+        Some(Self {
+            fd,
+            listed: Cell::new(false),
+            is_kernels: OnceCell::new(),
+        })
     }
 
     /// Writes a setting below it, as [`write_setting`] does.
@@ -68,25 +76,31 @@ impl KernelDirectory {
     /// # Errors
     /// Those of [`write_setting`].
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        write_at(&self.fd, Path::new(path), value)
+        let is_kernels = *self.is_kernels.get_or_init(|| is_kernels(&self.fd));
+        write_at(&self.fd, Path::new(path), value, is_kernels)
     }
 
     /// The names in it, in no particular order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.each_name(&mut |name| names.push(name.to_owned()));
+        names
+    }
+
+    /// Hands out the names in it, in no particular order.
+    pub fn each_name(&self, take: &mut dyn FnMut(&str)) {
         if self.listed.replace(true) && fs::seek(&self.fd, fs::SeekFrom::Start(0)).is_err() {
-            return Vec::new();
+            return;
         }
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(&self.fd, &mut buffer);
-        let mut names = Vec::new();
         while let Some(Ok(entry)) = entries.next() {
             match entry.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
-                Ok(name) => names.push(name.to_owned()),
+                Ok(name) => take(name),
             }
         }
-        names
     }
 
     /// Reads a setting below it, without white space at its ends; `None` when there is none or it has no value.
@@ -98,6 +112,12 @@ impl KernelDirectory {
     }
 }
 
+/// Whether a directory is in /proc or /sys (statfs(2)).
+fn is_kernels(fd: &OwnedFd) -> bool {
+    const SYSFS: fs::FsWord = 0x6265_6572;
+    fs::fstatfs(fd).is_ok_and(|it| [PROC_SUPER_MAGIC, SYSFS].contains(&it.f_type))
+}
+
 /// Reads a setting of the kernel as text, without white space at its ends; `None` when there is none or it has no value.
 #[must_use]
 pub fn read_setting(path: &Path) -> Option<String> {
@@ -107,10 +127,9 @@ pub fn read_setting(path: &Path) -> Option<String> {
 
 /// A setting comes whole with one read(2).
 fn value(fd: &OwnedFd) -> Option<String> {
-    let mut buffer = [0; LIMIT];
-    let length = rustix::io::read(fd, &mut buffer).ok()?;
-    let text = std::str::from_utf8(&buffer[..length]).ok()?;
-    Some(text.trim().to_owned())
+    let mut buffer = [MaybeUninit::uninit(); LIMIT];
+    let (bytes, _) = rustix::io::read(fd, &mut buffer).ok()?;
+    Some(std::str::from_utf8(bytes).ok()?.trim().to_owned())
 }
 
 /// The names in a directory of /proc or /sys, in the order of the bytes; none when there is no such directory.
@@ -162,6 +181,19 @@ mod tests {
         assert_eq!(directory.read("missing"), None);
         directory.write("scheduler", "mq-deadline").unwrap();
         assert_eq!(directory.read("scheduler").unwrap(), "mq-deadline");
+        directory.write("scheduler", "none").unwrap();
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            b"none\n",
+            "nothing is left of what was longer"
+        );
+        assert!(!*directory.is_kernels.get().unwrap());
+        for kernels in ["/proc/sys/kernel", "/sys/class/net"] {
+            assert!(
+                is_kernels(&KernelDirectory::open(kernels.as_ref()).unwrap().fd),
+                "{kernels}"
+            );
+        }
         let error = directory.write("missing", "none").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

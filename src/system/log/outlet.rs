@@ -293,22 +293,26 @@ impl Stream {
     }
 
     fn go_on(&mut self) -> Sent {
+        let mut is_reopened = false;
         while !self.rest.is_empty() {
             match self.write() {
                 Ok(written) => drop(self.rest.drain(..written)),
                 Err(Errno::AGAIN) => return Sent::Busy,
                 Err(Errno::INTR) => {}
-                // A stream that is gone takes its lines with it, and must not end the program. A terminal that hangs up
-                // may come back.
-                Err(_) => {
-                    self.rest.clear();
-                    if let Some((_, open)) = &mut self.device {
-                        *open = None;
-                    }
-                }
+                // A terminal that hangs up, as the console does when a getty begins or ends, takes lines from whoever
+                // opens it again.
+                Err(_) if self.close() && !is_reopened => is_reopened = true,
+                // A stream that is gone takes its lines with it, and must not end the program.
+                Err(_) => self.rest.clear(),
             }
         }
         Sent::Done
+    }
+
+    /// Closes the device; `false` when none was open.
+    fn close(&mut self) -> bool {
+        let open = self.device.as_mut().and_then(|(_, open)| open.take());
+        open.is_some()
     }
 
     fn write(&mut self) -> Result<usize, Errno> {

@@ -12,6 +12,7 @@ mod reproducible;
 mod rpm;
 mod stage;
 mod standard_library;
+mod toolchain;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::Architecture;
-use super::release::{link_for, of_toolchain, without_places};
+use super::toolchain::{link_for, of_toolchain, without_places};
 use crate::commands;
 
 /// Compiler options of the library: what the toolchain's own build gives, with frame pointers as in the rest of the program.

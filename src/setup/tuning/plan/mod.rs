@@ -121,9 +121,12 @@ fn add_affinities(plan: &mut Plan, interrupts: &Interrupts, wanted: &Map<u32, Cp
         if before == Some(cpus) || cpus.is_empty() {
             return None;
         }
-        let handler = interrupt.handlers.first().map_or("", String::as_str);
+        let subject = match interrupt.handlers.first() {
+            Some(handler) => format!("irq {number} {handler} CPUs"),
+            None => format!("irq {number} CPUs"),
+        };
         Some(Change {
-            subject: format!("irq {number} {handler} CPUs").replace("  ", " "),
+            subject,
             before: before.map(CpuSet::to_string).unwrap_or_default(),
             after: cpus.to_string(),
             action: Action::Affinity {

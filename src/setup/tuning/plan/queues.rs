@@ -71,9 +71,9 @@ pub fn devices(network: &Network, platform: &Platform) -> Plan {
     plan
 }
 
-/// Second stage: which processor serves which queue.
+/// Second stage: which processor serves which queue. `on_nodes` is what [`on_nodes`] said.
 #[must_use]
-pub fn affinities(network: &Network, platform: &Platform) -> Plan {
+pub fn affinities(network: &Network, platform: &Platform, on_nodes: Map<u32, CpuSet>) -> Plan {
     let mut plan = Plan::default();
     let mut wanted = Map::new();
     if platform.is_x4() {
@@ -81,8 +81,8 @@ pub fn affinities(network: &Network, platform: &Platform) -> Plan {
     } else {
         virtio_interrupts(&mut wanted, network);
         hinted_interrupts(&mut wanted, &network.interrupts);
-        if platform.is_accelerator() {
-            accelerator_interrupts(&mut wanted, network);
+        for (number, cpus) in on_nodes {
+            wanted.insert(number, cpus);
         }
         for interface in &network.interfaces {
             let masks = if platform.is_accelerator() {
@@ -234,8 +234,14 @@ fn is_idpf_queue(handler: &str) -> bool {
     handler.contains("TxRx")
 }
 
-/// On each node, the interrupts of its NICs go to its processors one by one, from one NIC to the next.
-fn accelerator_interrupts(wanted: &mut Map<u32, CpuSet>, network: &Network) {
+/// The places of an accelerator's interrupts: on each node, those of its NICs go to its processors one by one, from one NIC
+/// to the next. Whatever their drivers suggest, these count.
+#[must_use]
+pub fn on_nodes(network: &Network, platform: &Platform) -> Map<u32, CpuSet> {
+    let mut wanted = Map::new();
+    if platform.is_x4() || !platform.is_accelerator() {
+        return wanted;
+    }
     for node in &network.processors.nodes {
         let cpus = match node.number {
             // The first processor has enough to do.
@@ -267,6 +273,7 @@ fn accelerator_interrupts(wanted: &mut Map<u32, CpuSet>, network: &Network) {
             }
         }
     }
+    wanted
 }
 
 /// The processors without the first, unless it is the only one.
