@@ -410,24 +410,27 @@ fn fetch(url: &str, limits: &Limits) -> Result<u64, FetchError> {
     fetch.run(&Source::parse(url, UNIVERSE).unwrap(), &mut file)
 }
 
+/// One attempt at a small download, in which the server may say nothing for as long as `stall`. A loaded machine takes its time
+/// for an answer as well, so only what never comes has little.
+fn within(stall: Duration) -> Limits {
+    Limits {
+        times: Times {
+            connect: PATIENCE,
+            stall,
+            total: PATIENCE,
+        },
+        attempts: 1,
+        slowest: 1000,
+        window: Duration::from_secs(2),
+        size: 1024 * 1024,
+        ..Limits::patient()
+    }
+}
+
 #[test]
 fn a_download_ends_one_way_or_the_other() {
     in_sandbox("a_download_ends_one_way_or_the_other", || {
         let web = Web::new();
-        // How long the server may say nothing. A loaded machine takes its time for an answer as well, so only what never
-        // comes has little.
-        let within = |stall| Limits {
-            times: Times {
-                connect: PATIENCE,
-                stall,
-                total: PATIENCE,
-            },
-            attempts: 1,
-            slowest: 1000,
-            window: Duration::from_secs(2),
-            size: 1024 * 1024,
-            ..Limits::patient()
-        };
         let (soon, later) = (Duration::from_millis(500), Duration::from_secs(5));
         let expected = [
             ("drip", PATIENCE, "the download stalled after"),
