@@ -165,6 +165,7 @@ impl Agent {
             let slot = Slot::start(manager.name(), work, done)
                 .with_context(|| format!("start the {} thread", manager.name()))?;
             let status = Status::new(manager.name(), processes::own_id(), time::now());
+            status::sweep(&root, manager.name());
             recorder.status(&status);
             managed.insert(manager, Managed::new(slot, status));
         }

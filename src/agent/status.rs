@@ -142,6 +142,13 @@ pub fn write(root: &Root, status: &Status) -> io::Result<()> {
     directory.replace(OsStr::new(&name), &text, &Attributes::mode(0o644))
 }
 
+/// Removes what an agent has left that ended while it wrote the file of a manager. Best effort: it is in nobody's way.
+pub fn sweep(root: &Root, manager: &str) {
+    if let Ok(directory) = files::Directory::open(&root.path(DIRECTORY)) {
+        let _ = directory.sweep(OsStr::new(&format!("{manager}.json")));
+    }
+}
+
 /// What the file of a manager says; `None` when there is none, because no agent has run it since the boot.
 ///
 /// # Errors

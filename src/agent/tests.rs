@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metadata::Endpoint;
-use crate::system::files::PrivateDirectory;
+use crate::system::files::{self, Attributes, PrivateDirectory};
 
 /// How long something may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +28,10 @@ struct Stage {
 impl Stage {
     fn new(victim: Manager, fault: Fault) -> Self {
         let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-agent-").unwrap();
+        Self::at(place, victim, fault)
+    }
+
+    fn at(place: PrivateDirectory, victim: Manager, fault: Fault) -> Self {
         let (events, received) = channel::channel();
         let (release, gate) = channel::channel::<()>();
         let mut gate = Some(gate);
@@ -153,5 +157,17 @@ fn status_and_history_are_written_below_the_root() {
         assert!(Instant::now() < deadline, "{written:?}");
         std::thread::yield_now();
     }
+    stage.end();
+}
+
+#[test]
+fn what_an_agent_left_that_ended_while_it_wrote_goes() {
+    let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-agent-").unwrap();
+    let directory = Root::at(place.path()).path(status::DIRECTORY);
+    files::create_directories(&directory, 0o755).unwrap();
+    let left = directory.join(".accounts.json.gce-guest-0123456789abcdef");
+    files::replace(&left, b"{", &Attributes::mode(0o644)).unwrap();
+    let stage = Stage::at(place, Manager::Accounts, Fault::Fail);
+    assert!(!left.exists());
     stage.end();
 }
