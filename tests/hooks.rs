@@ -148,6 +148,10 @@ fn a_hook_that_hangs_holds_nobody_up_and_what_comes_meanwhile_becomes_one() {
             poll_until(PATIENCE, "the rest as one", || {
                 contents("/tmp/ran") == "1\n3\n"
             });
+            // It has written its number, and may still have to look for the file that lets it go.
+            poll_until(PATIENCE, "both have ended", || {
+                agent.said().matches("users/10-wait has run (").count() == 2
+            });
             // A hook that hangs does not keep the agent from stopping either.
             fs::remove_file("/tmp/go").unwrap();
             keys.push(entry("eve"));

@@ -11,7 +11,7 @@
 mod support;
 
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use support::vm::{PATIENCE, Vm, contents, groups, passwd};
 use support::{Daemon, attempt, in_sandbox, poll_until, run, text_of};
@@ -141,14 +141,15 @@ fn an_agent_that_is_killed_in_the_middle_converges_at_its_next_start() {
             let entries: Vec<String> = users.iter().map(|user| support::vm::entry(user)).collect();
             vm.set_keys(&entries);
             let mut kills = 0;
+            let made = || users.iter().filter(|user| !passwd(user).is_empty()).count();
             loop {
+                // Before it starts: it may make them all before they are counted.
+                let so_far = made();
                 let mut agent = vm.agent();
-                let so_far = users.iter().filter(|user| !passwd(user).is_empty()).count();
-                let more = || users.iter().filter(|user| !passwd(user).is_empty()).count() > so_far;
                 if so_far < users.len() {
-                    poll_until(PATIENCE, "another user", more);
+                    poll_until(PATIENCE, "another user", || made() > so_far);
                     agent.signal("KILL");
-                    agent.wait(Duration::from_secs(5));
+                    agent.wait(PATIENCE);
                     kills += 1;
                     continue;
                 }

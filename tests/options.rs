@@ -139,11 +139,12 @@ fn the_switch_of_accounts_and_the_lock_that_metadata_cannot_open() {
                 assert_eq!(passwd("alice"), "", "{off}");
             }
             configure("");
-            let agent = vm.agent();
+            // Before the agent starts, which would find them switched on.
             vm.set(
                 "instance/attributes/google-instance-configs",
                 "[Daemons]\naccounts_daemon = false\n",
             );
+            let agent = vm.agent();
             vm.settled(&agent);
             assert_eq!(passwd("alice"), "", "metadata switches it off");
             vm.set("instance/attributes/google-instance-configs", "");
