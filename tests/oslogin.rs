@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use support::vm::{KEY, PATIENCE, Vm, contents, entry};
+use support::vm::{BACK_OFF, KEY, PATIENCE, Vm, contents, entry};
 use support::{Daemon, attempt, in_sandbox, poll_until, run, text_of};
 
 const VISITOR: &str = "/tmp/visitor";
@@ -229,14 +229,17 @@ fn a_configuration_that_sshd_refuses_and_a_package_that_is_missing_lock_nobody_o
 
             shell("mv /tmp/google_authorized_keys /usr/bin/");
             vm.settled(&agent);
-            poll_until(PATIENCE, "the refusal of sshd is told", || {
+            poll_until(BACK_OFF, "the refusal of sshd is told", || {
                 agent.said().contains("sshd refuses the configuration that OS Login needs, so nothing was changed: line 2: refused")
             });
             vm.settled(&agent);
             assert_eq!(files(), before);
             assert!(carol());
             assert_eq!(agent.said().matches("sshd refuses").count(), 1);
-            assert_eq!(shell("ls /run | grep -c gce-guest-sshd || true"), "0");
+            // It may be asking sshd again just now.
+            poll_until(PATIENCE, "nothing is left in /run", || {
+                shell("ls /run | grep -c gce-guest-sshd || true") == "0"
+            });
 
             shell("rm /usr/local/sbin/sshd");
             drop(agent);
@@ -420,7 +423,7 @@ fn files_that_cannot_be_written_bring_no_key_back_where_oslogin_was_active() {
             vm.set("instance/attributes/enable-oslogin", "false");
             poll_until(PATIENCE, "carol is back", carol);
             shell("rm -r /run/gce-guest/oslogin-reload");
-            poll_until(PATIENCE, "it is tried again", || {
+            poll_until(BACK_OFF, "it is tried again", || {
                 agent.said().contains("ook OS Login out of")
             });
             assert!(carol());

@@ -324,7 +324,7 @@ fn what_is_wrong_with_metadata_and_the_agent_is_found() {
             "{found:?}"
         );
         let agent = vm.agent();
-        vm.settled(&agent);
+        vm.recorded(&agent);
         assert_eq!(findings("agent"), [""; 0]);
         write(
             "/etc/default/instance_configs.cfg",

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use gce_guest::agent::managers::Manager;
 use gce_guest::emulator::{Live, Server, Store};
 use serde_json::Value;
 
@@ -11,6 +12,10 @@ use super::{Daemon, PROGRAM, poll_until, text_of};
 
 /// How long a converging agent may take on a loaded machine before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long until something that failed again and again is tried once more, and some: the longest back-off is a minute. How
+/// often it fails before depends on how slow the machine is.
+pub(crate) const BACK_OFF: Duration = Duration::from_secs(90);
 
 /// The public half of a key pair that nobody has.
 pub(crate) const KEY: &str =
@@ -26,7 +31,13 @@ pub(crate) struct Vm {
 impl Vm {
     /// A metadata server with the example instance; no agent yet.
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One whose metadata is as `prepare` leaves it from the first request on.
+    pub(crate) fn with(prepare: impl FnOnce(&Live)) -> Self {
         let live = Live::new(Store::example());
+        prepare(&live);
         let listener = TcpListener::bind(("169.254.169.254", 80)).unwrap();
         let server = Server::start(listener, &live).unwrap();
         Self {
@@ -46,6 +57,11 @@ impl Vm {
         self.set("instance/attributes/ssh-keys", lines.join("\n"));
     }
 
+    /// The version of the present metadata.
+    fn etag(&self) -> String {
+        self.live.read(|store| store.etag(&[])).unwrap()
+    }
+
     /// Starts the agent with details in its log. It is nobody's successor: whatever became of agents before it, it goes to
     /// work at once.
     pub(crate) fn agent(&self) -> Daemon {
@@ -56,11 +72,24 @@ impl Vm {
 
     /// Waits until every manager of this agent has made a pass over the present metadata, and returns its log.
     ///
-    /// The metadata gets a mark first, so that a pass over the same values at an earlier time is not taken for it.
+    /// On a loaded machine a home or the name service may have answered too late for the agent, which tries again then:
+    /// that is waited for as well.
     pub(crate) fn settled(&self, agent: &Daemon) -> String {
+        self.passed(agent);
+        poll_until(BACK_OFF, "nothing is late any more", || {
+            let status = contents("/run/gce-guest/status/accounts.json");
+            status.contains(&self.etag()) && !status.contains("does not answer")
+        });
+        agent.said()
+    }
+
+    /// The same where something does not answer, as the test wants it.
+    ///
+    /// The metadata gets a mark first, so that a pass over the same values at an earlier time is not taken for it.
+    pub(crate) fn passed(&self, agent: &Daemon) -> String {
         self.marks.set(self.marks.get() + 1);
         self.set("instance/description", self.marks.get().to_string());
-        let etag = self.live.read(|store| store.etag(&[])).unwrap();
+        let etag = self.etag();
         let pass = |manager: &str| format!("Pass of {manager} for etag {etag}:");
         let done = || {
             ["accounts", "network", "interfaces"]
@@ -73,6 +102,20 @@ impl Vm {
             done,
         );
         agent.said()
+    }
+
+    /// Waits as [`Vm::settled`] does, and until the agent's status says so as well: it is written after the pass.
+    pub(crate) fn recorded(&self, agent: &Daemon) -> String {
+        let log = self.settled(agent);
+        let etag = self.etag();
+        let is_written = |manager: &&str| {
+            contents(&format!("/run/gce-guest/status/{manager}.json")).contains(&etag)
+        };
+        poll_until(PATIENCE, "the status of every manager", || {
+            let managers = Manager::ALL.map(Manager::name);
+            managers.iter().all(is_written)
+        });
+        log
     }
 }
 
