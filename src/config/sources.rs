@@ -6,14 +6,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 use super::findings::{Finding, Severity};
 use super::format;
 use super::generated;
 use super::ini::{DEFAULT_SECTION, Document, Entry, Section};
 use super::options::OptionSpec;
-use super::resolve::Loaded;
 use crate::system::order::{Map, Set};
 use crate::system::{files, root::Root};
 
@@ -105,36 +103,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Reads the configuration below a root and derives every setting. Never fails: what cannot be used is in `warnings`, and
-/// the next lower source counts in its place.
-///
-/// `metadata_config` is the value of `google-instance-configs` ([`metadata_config`]), where metadata is known.
-#[must_use]
-pub fn load(root: &Root, metadata_config: Option<&str>) -> Loaded {
-    Sources::read(root, metadata_config).resolve()
-}
-
-/// What is wrong with one file, wherever it is. Its name says which source it is meant to be; one of any other name is
-/// taken for a template.
-#[must_use]
-pub fn check_file(path: &Path) -> Vec<Finding> {
-    let file = path.display().to_string();
-    let source = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("cfg") => Source::InstanceConfigs,
-        Some("distro") => Source::Distro,
-        _ => Source::Template,
-    };
-    let mut sources = Sources::default();
-    match files::read(path, FILE_LIMIT) {
-        Ok(Some(bytes)) => sources.add(source, &file, &bytes),
-        Ok(None) => sources.findings.push(
-            Finding::about(Severity::Error, &file).say("there is no such file", "check the name"),
-        ),
-        Err(error) => sources.findings.push(unreadable(&file, &error)),
-    }
-    sources.resolve().warnings
-}
-
 /// The configuration in metadata, of the attributes of instance and project: the instance's where it is not empty, else
 /// the project's. They are not merged.
 #[must_use]
@@ -183,7 +151,7 @@ impl SourceText {
         let kept = || {
             let entry = generated::overridden(&self.document, option)?;
             (self.source == Source::InstanceConfigs)
-                .then_some((generated::overridden_section(), entry))
+                .then_some((generated::OVERRIDDEN_SECTION, entry))
         };
         own.or_else(inherited)
             .filter(|(_, entry)| self.is_choice(entry))

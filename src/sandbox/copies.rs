@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 use rustix::mount::MountFlags;
 
-use super::root::{Construction, OWN, STAGING};
+use super::construction::{Construction, OWN, STAGING};
 use crate::system::files::{self, Attributes, Directory};
 use crate::system::mounts;
 

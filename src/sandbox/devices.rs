@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 
-use super::root::Construction;
+use super::construction::Construction;
 use crate::system::files::{Attributes, Directory};
 use crate::system::mounts;
 

@@ -23,6 +23,7 @@
 //!
 //! This room decides what is where; mount, unshare and their kin are in `system`.
 
+mod construction;
 mod copies;
 mod devices;
 mod mapping;

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::observe::{Observed, ask_backend, clients, facts, links_and_addresses, observe};
+use super::observe::{ask_backend, clients, facts, links_and_addresses, observe};
+use super::observed::{Facts, Observed};
 use super::plan::choice::{Choice, choose};
 use super::plan::nics::{Nic, is_off, wanted};
 use super::plan::{
@@ -36,7 +37,7 @@ pub struct Memory {
 
 #[derive(Clone, Debug)]
 struct Found {
-    facts: super::observe::Facts,
+    facts: Facts,
     choice: Option<Choice>,
 }
 

@@ -8,12 +8,14 @@
 
 mod apply;
 mod observe;
+mod observed;
 pub mod plan;
 
 use std::fmt;
 
 pub use apply::{Change, Memory, Pass, SetUp, apply, detect, preview, reconcile};
-pub use observe::{Observed, observe};
+pub use observe::observe;
+pub use observed::Observed;
 pub use plan::{Attempts, Plan, Step, plan};
 
 /// The first line of every file that is ours. What does not begin with it is not touched.

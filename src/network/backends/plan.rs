@@ -15,7 +15,7 @@ mod ways;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::observe::Observed;
+use super::observed::Observed;
 use super::{Backend, MARK};
 use crate::system::netlink::MacAddress;
 use crate::system::order::{InOrder, Map, Set};

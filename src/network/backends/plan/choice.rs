@@ -2,7 +2,7 @@
 
 use super::super::Backend;
 use super::netplan;
-use crate::network::backends::observe::{Facts, Family, Observed};
+use crate::network::backends::observed::{Facts, Family, Observed};
 use crate::system::netlink::Link;
 
 /// A backend, and what speaks for it.

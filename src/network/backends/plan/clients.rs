@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::File;
 use super::nics::Nic;
 use crate::network::backends::MARK;
-use crate::network::backends::observe::{Client, Family, Observed};
+use crate::network::backends::observed::{Client, Family, OUR_DHCLIENT, Observed};
 use crate::system::processes::Invocation;
 
 /// The file with the interfaces that ifup is given; nothing else reads it.
@@ -17,9 +17,6 @@ const IFUP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The clients go into the background at once.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
-
-/// In the names of the files of every dhclient that is ours.
-const OURS: &str = "dhclient.google-guest-agent.";
 
 /// An interface that is to have an address of a family by DHCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,19 +95,13 @@ pub fn release(client: &Client, interface: &str) -> Invocation {
 }
 
 fn dhclient_files(interface: &str, family: Family) -> [String; 4] {
-    let name = format!("/run/{OURS}{interface}.{}", family.word());
+    let name = format!("/run/{OUR_DHCLIENT}{interface}.{}", family.word());
     [
         "-pf".to_owned(),
         format!("{name}.pid"),
         "-lf".to_owned(),
         format!("{name}.lease"),
     ]
-}
-
-/// Whether a word of a command line is a file of a dhclient of ours.
-#[must_use]
-pub fn is_our_file(word: &str) -> bool {
-    word.contains(OURS)
 }
 
 /// Starts dhcpcd on one interface, in the background, or has the one that runs take it up.

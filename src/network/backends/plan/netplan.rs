@@ -9,7 +9,7 @@ use super::ini::{ini, value};
 use super::networkd::families;
 use super::nics::Nic;
 use crate::network::backends::MARK;
-use crate::network::backends::observe::Distribution;
+use crate::network::backends::observed::Distribution;
 use crate::system::processes::Invocation;
 
 /// Our file, under the predecessors' name.

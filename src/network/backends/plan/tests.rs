@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Settings;
 use crate::metadata::Document;
 use crate::metadata::document::{NetworkInterface, Presence, VlanInterface};
-use crate::network::backends::observe::{Client, Distribution, ManagedDevice, NetworkdLink};
+use crate::network::backends::observed::{Client, Distribution, ManagedDevice, NetworkdLink};
 use crate::system::netlink::{Address, Link};
 use crate::system::order::Map;
 
@@ -450,7 +450,7 @@ fn the_backend_is_what_manages_the_primary_and_can_do_what_we_need() {
         Some(Backend::Dhcpcd)
     );
     assert_eq!(
-        choice(&|o| o.facts = super::super::observe::Facts::default()),
+        choice(&|o| o.facts = super::super::observed::Facts::default()),
         None
     );
 }

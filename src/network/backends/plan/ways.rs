@@ -8,7 +8,7 @@ use super::clients::{self, Lease};
 use super::nics::Nic;
 use super::{File, Problem, Step, ifcfg, netplan, networkd, networkmanager};
 use crate::network::backends::Backend;
-use crate::network::backends::observe::{Facts, Family, Observed};
+use crate::network::backends::observed::{Facts, Family, Observed};
 use crate::system::processes::Invocation;
 
 /// The first NetworkManager that reads profiles in /run.
