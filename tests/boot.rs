@@ -140,6 +140,13 @@ fn property(machine: &Machine, unit: &str, name: &str) -> String {
     machine.text(["systemctl", "show", "--value", &property, unit])
 }
 
+/// What the journal has of this boot, all that was said until now among it.
+fn journal(machine: &Machine, words: &[&str]) -> String {
+    machine.attempt(["journalctl", "--sync"]);
+    let all = ["journalctl", "--no-pager", "-b"];
+    machine.text(all.iter().chain(words))
+}
+
 /// When a unit reached a state in this boot, in microseconds of the machine's clock.
 fn moment(machine: &Machine, unit: &str, name: &str) -> u64 {
     let name = format!("{name}TimestampMonotonic");
@@ -172,8 +179,8 @@ fn units_are_sound(machine: &Machine) {
     let verified = machine.attempt(verify.iter().chain(&units));
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success() && said.is_empty(), "{said}");
-    let journal = machine.text(["journalctl", "--no-pager", "-b"]);
-    assert!(!journal.contains("ordering cycle"), "{journal}");
+    let said = journal(machine, &[]);
+    assert!(!said.contains("ordering cycle"), "{said}");
     for name in [
         "gce-guest",
         "google-accounts-daemon",
@@ -212,25 +219,20 @@ fn limits_leave_room(machine: &Machine) {
     poll_until(PATIENCE, "the hook has run", || {
         Machine::contents("/var/hook").contains('1')
     });
-    let address = machine.text(["ip", "-4", "-o", "address", "show", "dev", "eth1"]);
-    assert!(address.contains(SECONDARY_ADDRESS), "{address}");
-    let routes = machine.text(["ip", "route", "show", "table", "local", "proto", "66"]);
-    assert!(routes.contains("203.0.113.1"), "{routes}");
+    poll_until(PATIENCE, "the address of the second interface", || {
+        let address = ["ip", "-4", "-o", "address", "show", "dev", "eth1"];
+        machine.text(address).contains(SECONDARY_ADDRESS)
+    });
+    poll_until(PATIENCE, "the route of the forwarded address", || {
+        let routes = ["ip", "route", "show", "table", "local", "proto", "66"];
+        machine.text(routes).contains("203.0.113.1")
+    });
 }
 
 /// Nothing of ours warns, and neither does systemd about us.
 fn nothing_warns(machine: &Machine) {
     for unit in [AGENT, SETUP, STARTUP, SHUTDOWN] {
-        let words = [
-            "journalctl",
-            "--no-pager",
-            "-b",
-            "-p",
-            "warning",
-            "-u",
-            unit,
-        ];
-        let warnings = machine.text(words);
+        let warnings = journal(machine, &["-p", "warning", "-u", unit]);
         assert!(
             warnings.contains("No entries") || warnings.is_empty(),
             "{warnings}"
@@ -274,21 +276,25 @@ fn pauses_grow(machine: &Machine) {
     );
     assert!(machine.attempt(["sh", "-c", &short]).status.success());
     bad_end("STOP", "accounts: ok");
-    let result = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
+    let result = journal(machine, &["-u", AGENT]);
     assert!(result.contains("Watchdog timeout"), "{result}");
     // What it says while it waits has passed before a loaded machine looks.
     bad_end("KILL", "accounts: ok");
-    let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
-    assert_eq!(journal.matches("waits 5 s before").count(), 1, "{journal}");
+    let said = journal(machine, &["-u", AGENT]);
+    assert_eq!(said.matches("waits 5 s before").count(), 1, "{said}");
     bad_end("KILL", "waits 15 s before");
-    let waits = machine.text(["gce-guest", "status"]);
-    assert!(waits.contains("fails since"), "{waits}");
+    // systemd is told first.
+    poll_until(PATIENCE, "that is told", || {
+        machine
+            .text(["gce-guest", "status"])
+            .contains("fails since")
+    });
     let restarted = machine.attempt(["systemctl", "restart", AGENT]);
     assert!(restarted.status.success(), "{restarted:?}");
     poll_until(PATIENCE, "it works", || says("accounts: ok"));
-    let journal = machine.text(["journalctl", "--no-pager", "-b", "-u", AGENT]);
-    assert_eq!(journal.matches("times in a row").count(), 2, "{journal}");
-    let unknown = machine.text(["journalctl", "--no-pager", "-b", "-t", "systemd"]);
+    let said = journal(machine, &["-u", AGENT]);
+    assert_eq!(said.matches("times in a row").count(), 2, "{said}");
+    let unknown = journal(machine, &["-t", "systemd"]);
     assert!(!unknown.contains("Unknown key"), "{unknown}");
 }
 

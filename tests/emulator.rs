@@ -380,6 +380,26 @@ fn a_change_of_the_file_is_served_at_once_and_a_broken_file_is_told() {
 }
 
 #[test]
+fn a_file_that_is_being_written_is_not_read_in_the_middle() {
+    let file = Temporary::new("in-steps", &named("before"));
+    let path = file.path();
+    let mut emulator = Emulator::start(&["--metadata", path.to_str().unwrap()]);
+    let text = named("after");
+    let (first, second) = text.split_at(12);
+    let mut writer = fs::File::create(&path).unwrap();
+    for part in [first, second] {
+        // As on a machine that is too busy to go on with it at once.
+        std::thread::sleep(Duration::from_millis(300));
+        writer.write_all(part.as_bytes()).unwrap();
+    }
+    drop(writer);
+    let mut told = BufReader::new(emulator.child.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.contains("has changed and is served"), "{line}");
+}
+
+#[test]
 fn a_file_that_is_broken_from_the_beginning_is_refused() {
     let file = Temporary::new("broken", "{\n \"instance\": [,]\n}");
     let output = support::attempt([

@@ -450,7 +450,7 @@ fn a_dhcp_server_cannot_name_the_machine_and_renewals_change_nothing() {
                 let files = ["-pf", "/tmp/dhclient.pid", "-lf", "/tmp/dhclient.leases"];
                 let words = ["dhclient", "-4", "-d", "-v", "eth0"];
                 let client = Daemon::start("dhclient", words.iter().chain(&files));
-                poll_until(PATIENCE, &format!("a lease of:\n{}", server.said()), || {
+                poll_until(LONG, &format!("a lease of:\n{}", server.said()), || {
                     client.said().contains("bound to 10.128.0.2")
                 });
                 client
@@ -471,22 +471,21 @@ fn a_dhcp_server_cannot_name_the_machine_and_renewals_change_nothing() {
                     ("example".into(), hosts.clone())
                 );
             }
-            assert!(!contents("/tmp/reasons").contains("RENEW"));
+            // On a loaded machine one of them may have come to a renewal before it was ended.
+            let reasons = contents("/tmp/reasons");
+            let first = |reason: &&str| ["BOUND", "REBOOT"].contains(reason);
+            assert_eq!(reasons.lines().filter(first).count(), 4, "{reasons}");
             // The client that goes on renews its lease by itself.
             let client = lease();
             for _ in 0..2 {
                 let renewals = || contents("/tmp/reasons").matches("RENEW").count();
                 let before = renewals();
                 run(["hostname", "localhost"]);
-                poll_until(
-                    PATIENCE,
-                    &format!("a renewal of:\n{}", client.said()),
-                    || renewals() > before,
-                );
-                assert_eq!(
-                    (name(), contents("/etc/hosts")),
-                    ("example".into(), hosts.clone())
-                );
+                // One that is already past our hook, and is noted only now, puts nothing back.
+                poll_until(LONG, &format!("a renewal of:\n{}", client.said()), || {
+                    renewals() > before && name() == "example"
+                });
+                assert_eq!(contents("/etc/hosts"), hosts);
             }
             assert!(
                 text_of(["getent", "hosts", "metadata.google.internal"])
@@ -660,15 +659,11 @@ fn a_static_name_is_there_from_the_first_moment_of_the_next_boot() {
         );
         fs::write(root.join("etc/hostname"), "golden-image\n").unwrap();
         add_unit(root, "first.service", FIRST_UNIT);
-        add_unit(
-            root,
-            "agent.service",
-            "[Service]\nExecStart=/usr/bin/gce-guest agent\n",
-        );
+        add_unit(root, "agent.service", AGENT_UNIT);
         add_unit(
             root,
             "rsyslog.service",
-            "[Service]\nExecStart=/usr/sbin/rsyslogd\n",
+            "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/usr/sbin/rsyslogd\n",
         );
         let syslog = root.join("usr/sbin/rsyslogd");
         fs::write(&syslog, SYSLOG).unwrap();
@@ -679,16 +674,18 @@ fn a_static_name_is_there_from_the_first_moment_of_the_next_boot() {
         prepare,
         |mut machine| {
             for boot in 0..3 {
-                poll_until(PATIENCE, "the name", || {
-                    machine.text(["hostname"]) == "shop"
-                });
+                poll_until(LONG, "the name", || machine.text(["hostname"]) == "shop");
                 assert_eq!(machine.text(["hostname", "--fqdn"]), "shop.corp.internal");
+                // Whom hostnamectl asks is there some time after the first processes.
+                poll_until(LONG, "the boot is over", || {
+                    matches!(machine.state().as_str(), "running" | "degraded")
+                });
                 assert_eq!(machine.text(["hostnamectl", "--static"]), "shop");
                 assert_eq!(machine.text(["hostnamectl", "--transient"]), "shop");
                 let journal = machine.text(["journalctl", "--output=short", "--lines=1"]);
                 assert!(boot == 0 || journal.contains(" shop "), "{journal}");
                 if boot == 0 {
-                    poll_until(PATIENCE, "syslog is told", || {
+                    poll_until(LONG, "syslog is told", || {
                         Machine::contents("/told").contains("HUP")
                     });
                 }
@@ -707,5 +704,10 @@ fn a_static_name_is_there_from_the_first_moment_of_the_next_boot() {
 const FIRST_UNIT: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
                           ExecStart=/bin/sh -c 'hostname >> /names'\n[Install]\nWantedBy=sysinit.target\n";
 
-/// A log daemon as far as the test goes.
-const SYSLOG: &str = "#!/bin/sh\ntrap 'echo HUP >> /told' HUP\nwhile :; do sleep 0.2; done\n";
+/// The agent, which finds a log daemon that is starting or has started.
+const AGENT_UNIT: &str = "[Service]\nExecStart=/usr/bin/gce-guest agent\n\
+                          ExecStartPre=/bin/sh -c 'while [ \"$(systemctl is-active rsyslog)\" = inactive ]; do sleep 0.1; done'\n";
+
+/// A log daemon as far as the test goes. It is still starting when the name changes.
+const SYSLOG: &str = "#!/bin/sh\nuntil [ \"$(hostname)\" = shop ]; do sleep 0.1; done\nsleep 0.5\n\
+                      trap 'echo HUP >> /told' HUP\nsystemd-notify --ready\nwhile :; do sleep 0.2; done\n";

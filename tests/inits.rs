@@ -96,7 +96,10 @@ fn lives(name: &str, init: &Init) {
             );
             assert_ne!(keys, Machine::contents("/etc/of-the-image"));
             let status = || machine.text(["gce-guest", "status"]);
-            assert!(status().contains("accounts  in line"), "{}", status());
+            // Told when the pass is over, which may be after the log-in.
+            poll_until(PATIENCE, "that is told", || {
+                status().contains("accounts  in line")
+            });
             let done = machine.attempt(init.stop);
             poll_until(PATIENCE, &format!("the agent stops: {done:?}"), || {
                 status().contains("agent     not running")
@@ -120,22 +123,35 @@ fn lives(name: &str, init: &Init) {
     );
 }
 
+/// The process of the agent. While it starts something there is another of the same name for a moment, and while it is started
+/// again there is none.
+fn agent(machine: &Machine) -> String {
+    let mut agent = String::new();
+    poll_until(PATIENCE, "there is one agent", || {
+        agent = agents(machine);
+        agent.parse::<u32>().is_ok()
+    });
+    agent
+}
+
+fn agents(machine: &Machine) -> String {
+    machine.text(["pgrep", "--full", "gce-guest agent"])
+}
+
 /// An agent that ends badly is started again by whoever supervises it, and counts: the second time it waits. Whoever stops it
 /// in order and starts it begins anew.
 fn begins_again(machine: &Machine, init: &Init) {
-    let agent = || machine.text(["pgrep", "--full", "gce-guest agent"]);
     let bad_ends = || machine.text(["sh", "-c", "cat /run/gce-guest/starts/*"]);
     for user in ["carol", "dave"] {
-        let before = agent();
-        assert!(before.parse::<u32>().is_ok(), "one agent: {before:?}");
+        let before = agent(machine);
         machine.attempt(["kill", "-KILL", &before]);
         machine.vm.set_keys(&[key_of("alice"), key_of(user)]);
         poll_until(PATIENCE, "another agent works", || log_in_as(user));
-        assert_ne!(agent(), before);
+        assert_ne!(agent(machine), before);
     }
     assert_eq!(bad_ends(), r#"{"bad_ends":2}"#);
     machine.attempt(init.stop);
-    poll_until(PATIENCE, "it is stopped", || agent().is_empty());
+    poll_until(PATIENCE, "it is stopped", || agents(machine).is_empty());
     machine.attempt(init.start);
     poll_until(PATIENCE, "it is started", || {
         bad_ends() == r#"{"bad_ends":0}"#
@@ -144,26 +160,25 @@ fn begins_again(machine: &Machine, init: &Init) {
 
 /// Where another agent has everything, ours is not started again and again, until somebody starts it.
 fn gives_way(machine: &Machine, init: &Init) {
-    let agents = || machine.text(["pgrep", "--full", "gce-guest agent"]);
     machine.attempt(init.stop);
+    poll_until(PATIENCE, "it is stopped", || agents(machine).is_empty());
     machine.attempt(["sh", "-c", "gce-guest agent >/dev/null 2>&1 &"]);
     let ready = machine.attempt(["gce-guest", "status", "--wait", "--timeout", "60"]);
     assert!(ready.status.success(), "{ready:?}");
-    let another = agents();
+    let another = agent(machine);
     machine.attempt(init.start);
     poll_until(PATIENCE, "ours is not wanted any more", || {
         (init.is_at_rest)(machine)
     });
-    assert_eq!(agents(), another);
+    assert_eq!(agent(machine), another);
     machine.attempt(["kill", &another]);
-    poll_until(PATIENCE, "it ends", || agents().is_empty());
+    poll_until(PATIENCE, "it ends", || agents(machine).is_empty());
     machine.attempt(init.start);
-    poll_until(PATIENCE, "ours runs", || !agents().is_empty());
     // A restart that is asked for is none that waits.
-    let before = agents();
+    let before = agent(machine);
     let restarted = machine.attempt(init.restart);
     assert!(restarted.status.success(), "{restarted:?}");
-    assert_ne!(agents(), before);
+    assert_ne!(agent(machine), before);
 }
 
 fn prepare(root: &Path, vm: &Vm) {
@@ -317,24 +332,22 @@ fn dpkg(machine: &Machine, words: &[&str]) {
 
 /// Upgrades, a removal, an installation after that, and a purge, on the machine.
 fn come_and_go(machine: &Machine) {
-    let agent = || machine.text(["pgrep", "--full", "gce-guest agent"]);
     let sshd = || machine.text(["pgrep", "--oldest", "sshd"]);
-    let (first_agent, first_sshd) = (agent(), sshd());
+    let (first_agent, first_sshd) = (agent(machine), sshd());
     dpkg(machine, &["--install", "/root/second.deb"]);
-    assert!(agent().parse::<u32>().is_ok(), "{}", agent());
-    assert_ne!(agent(), first_agent);
+    assert_ne!(agent(machine), first_agent);
     machine.vm.set_keys(&[key_of("alice"), key_of("bob")]);
     poll_until(PATIENCE, "bob logs in", || log_in_as("bob"));
     // Who has stopped the agent finds it stopped after an upgrade.
     machine.attempt(["service", "google-guest-agent", "stop"]);
     dpkg(machine, &["--install", "/root/second.deb"]);
-    assert_eq!(agent(), "");
+    assert_eq!(agents(machine), "");
     machine.attempt(["service", "google-guest-agent", "start"]);
-    assert_ne!(agent(), "");
+    agent(machine);
     dpkg(machine, &["--remove", "gce-guest"]);
     assert_eq!(machine.text(["pgrep", "--full", "gce-guest"]), "");
     dpkg(machine, &["--install", "/root/second.deb"]);
-    poll_until(PATIENCE, "it is started again", || !agent().is_empty());
+    agent(machine);
     log_in();
     dpkg(machine, &["--purge", "gce-guest"]);
     assert_eq!(machine.text(["pgrep", "--full", "gce-guest"]), "");

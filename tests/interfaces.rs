@@ -160,7 +160,8 @@ fn survives_restarts(machine: &Machine, unit: &str) {
         ip(machine, "-4 address show dev eth0").contains(PRIMARY_ADDRESS)
     });
     expect_second_interface(machine);
-    assert_eq!((pid(), primary()), (agent, before));
+    expect(machine, "the primary is as it was", || primary() == before);
+    assert_eq!(pid(), agent);
 }
 
 /// The lines of the agent's log with this in them.
@@ -198,7 +199,9 @@ fn networkd_sets_the_second_interface_up() {
             let status = machine.text(["networkctl", "status", "eth1"]);
             let file = "/run/systemd/network/20-eth1-google-guest-agent.network";
             assert!(status.contains(file), "{status}");
-            assert!(ip(&machine, "link show dev eth1").contains("mtu 1400"));
+            expect(&machine, "its MTU", || {
+                ip(&machine, "link show dev eth1").contains("mtu 1400")
+            });
             the_way_to_the_metadata_server_is_told(&machine);
             settles(&machine);
             survives_restarts(&machine, "systemd-networkd.service");
@@ -276,7 +279,9 @@ fn a_hang_costs_only_itself(machine: &Machine, unit: &str) {
         interfaces().contains("fails since")
     });
     println!("{unit} hangs:\n{}", status());
-    assert!(status().contains("accounts  in line"), "{}", status());
+    expect(machine, "the accounts are said to be well", || {
+        status().contains("accounts  in line")
+    });
     assert!(ip(machine, "link show dev eth1").contains("mtu 1400"));
     signal("CONT");
     expect(machine, "it goes on", || {
@@ -323,8 +328,10 @@ fn is_found_again_and_follows_new_ones(machine: &Machine) {
         files() == "20-ens9-google-guest-agent.network"
     });
     settles(machine);
-    let status = machine.text(["gce-guest", "status"]);
-    assert!(status.contains("interfaces  in line since"), "{status}");
+    expect(machine, "all is well again", || {
+        let status = machine.text(["gce-guest", "status"]);
+        status.contains("interfaces  in line since")
+    });
     assert!(ip(machine, "-4 address show dev ens9").contains(&address));
 }
 
@@ -485,9 +492,12 @@ fn dhclient_sets_the_second_interface_up() {
         |machine| {
             settles(&machine);
             gets_ipv6(&machine);
+            // While it goes into the background there are two of it.
             for family in ["-4", "-6"] {
                 let pattern = format!("dhclient {family} .* eth1$");
-                assert_eq!(machine.text(["pgrep", "-c", "-f", &pattern]), "1");
+                expect(&machine, "one client of a family", || {
+                    machine.text(["pgrep", "-c", "-f", &pattern]) == "1"
+                });
             }
         },
     );

@@ -50,13 +50,13 @@ fn scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown() {
             let network = "Before=network.target\nWants=network.target";
             add_service(root, "a-network", network);
             add_service(root, "docker", "");
-            let script = "echo the machine is up\nsetsid sleep 100 & exit 4";
+            let script = "echo the machine is up\nsetsid sleep 1000 & exit 4";
             vm.set("instance/attributes/startup-script", script);
             vm.set("instance/attributes/shutdown-script", SHUTDOWN_SCRIPT);
         },
         |machine| {
             let started = Instant::now();
-            poll_until(Duration::from_secs(60), "the boot is over", || {
+            poll_until(Duration::from_secs(120), "the boot is over", || {
                 matches!(machine.state().as_str(), "running" | "degraded")
             });
             println!("up after another {:?}", started.elapsed());
@@ -85,13 +85,16 @@ fn scripts_run_at_boot_and_before_network_and_containers_go_at_shutdown() {
 /// What a boot has left: lines in the journal and on the console, the unit's result, and a process in the background.
 fn look_at_the_startup(machine: &Machine) {
     const UNIT: &str = "google-startup-scripts.service";
+    machine.attempt(["journalctl", "--sync"]);
     let journal = machine.text(["journalctl", "--no-pager", "-u", UNIT]);
     for line in [
         "startup-script: the machine is up",
         "startup-script: Return code 4.",
     ] {
         assert_eq!(journal.matches(line).count(), 1, "{journal}");
-        assert!(Machine::console().contains(line), "{}", Machine::console());
+        poll_until(PATIENCE, "it is on the console", || {
+            Machine::console().contains(line)
+        });
     }
     assert!(
         !journal.contains("<6>"),
@@ -114,7 +117,7 @@ fn look_at_the_startup(machine: &Machine) {
         "Result=success\nActiveState=inactive",
         "as it always was"
     );
-    let background = machine.attempt(["pgrep", "-f", "sleep 100"]);
+    let background = machine.attempt(["pgrep", "-f", "sleep 1000"]);
     assert!(background.status.success(), "the background lives on");
     let configuration = "[MetadataScripts]\nfail_on_error = true\n";
     fs::write("/run/root/etc/default/instance_configs.cfg", configuration).unwrap();

@@ -325,6 +325,8 @@ impl Loop {
             }
         }
         drop(state);
+        // First: who has an answer is not to be taken for one who waits.
+        self.tell();
         for token in answered {
             self.advance(token);
         }
@@ -346,6 +348,7 @@ impl Loop {
             if let Some((waiting, asked)) = connection.waiting() {
                 let bytes = asked.bytes(&waiting.answer(&self.live.state().store));
                 connection.answer_held(bytes);
+                self.tell();
             }
             self.advance(token);
         }

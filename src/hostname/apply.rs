@@ -12,12 +12,15 @@ use crate::config::Settings;
 use crate::metadata::Document;
 use crate::system::files::{self, Attributes};
 use crate::system::hostname;
-use crate::system::processes::{self, Invocation};
+use crate::system::processes;
 use crate::system::root::Root;
 use crate::system::services;
 
 /// Who is asked to write the new name into its lines from now on: it reads it at its start and when it is told.
-const SYSLOG_SERVICE: &str = "rsyslog.service";
+const SYSLOG: &str = "rsyslog";
+
+/// How long its start is waited for.
+const SYSLOG_STARTS: Duration = Duration::from_secs(5);
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -74,10 +77,8 @@ fn tell_syslog() {
     if !services::has_systemd() || processes::find("rsyslogd").is_none() {
         return;
     }
-    let words = ["kill", "--kill-who=main", "--signal=HUP", SYSLOG_SERVICE];
-    let invocation = Invocation::new("systemctl", words).within(Duration::from_secs(5));
-    if let Err(error) = processes::run_successfully(&invocation) {
-        log::debug!("{SYSLOG_SERVICE} was not told of the new host name: {error}");
+    if let Err(error) = services::hang_up(SYSLOG, SYSLOG_STARTS) {
+        log::debug!("{SYSLOG} was not told of the new host name: {error}");
     }
 }
 

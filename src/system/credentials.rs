@@ -203,6 +203,8 @@ fn take(credentials: Credentials) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     fn own() -> Credentials {
         Credentials {
             uid: rustix::process::geteuid().as_raw(),
@@ -214,20 +216,24 @@ mod tests {
         work: impl FnOnce(&GivenUp) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let actor = Actor::start().unwrap();
-        actor.begin(own(), work).wait(Duration::from_secs(10))
+        actor.begin(own(), work).wait(LONG)
     }
 
     #[test]
     fn work_that_nobody_waits_for_is_told() {
         let (release, gate) = channel::channel::<()>();
+        let (begun, seen) = channel::channel();
         let (told, heard) = channel::channel();
         let actor = Actor::start().unwrap();
         let work = actor.begin(own(), move |given_up| {
+            begun.send(()).map_err(io::Error::other)?;
             gate.recv().map_err(io::Error::other)?;
             told.send(given_up.check().is_err())
                 .map_err(io::Error::other)
         });
         assert!(actor.is_usable());
+        // What is given up before it is begun never is.
+        seen.recv_timeout(LONG).unwrap();
         assert_eq!(
             work.wait(Duration::from_millis(10)).unwrap_err().kind(),
             io::ErrorKind::TimedOut
@@ -236,13 +242,12 @@ mod tests {
         let thread = actor.let_go();
         assert!(!thread.is_finished());
         release.send(()).unwrap();
-        assert!(heard.recv_timeout(Duration::from_secs(10)).unwrap());
+        assert!(heard.recv_timeout(LONG).unwrap());
         thread.join().unwrap();
     }
 
     #[test]
     fn what_is_handed_over_comes_back_in_order_and_a_panic_costs_one() {
-        let patience = Duration::from_secs(10);
         let actor = Actor::start().unwrap();
         let begin = |number| {
             actor.begin(own(), move |_| {
@@ -251,7 +256,7 @@ mod tests {
             })
         };
         let works: Vec<Work<_>> = (0..5).map(begin).collect();
-        let results: Vec<_> = works.iter().map(|work| work.wait(patience).ok()).collect();
+        let results: Vec<_> = works.iter().map(|work| work.wait(LONG).ok()).collect();
         let thread = results[0].unwrap().1;
         for (number, result) in results.into_iter().enumerate() {
             assert_eq!(result, (number != 2).then_some((number, thread)));
@@ -270,15 +275,12 @@ mod tests {
             gate.recv().map_err(io::Error::other)
         });
         let other = actor.begin(own(), move |_| begun.send(1).map_err(io::Error::other));
+        assert_eq!(seen.recv_timeout(LONG), Ok(0));
         let waited = work.wait(Duration::from_millis(10));
         assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
         release.send(()).unwrap();
-        assert_eq!(
-            seen.iter().collect::<Vec<i32>>(),
-            [0],
-            "the sender went with the thread"
-        );
-        assert!(other.wait(Duration::from_secs(10)).is_err());
+        assert_eq!(seen.iter().next(), None, "the sender went with the thread");
+        assert!(other.wait(LONG).is_err());
     }
 
     #[test]
@@ -295,7 +297,7 @@ mod tests {
             let own = own();
             let actor = Actor::start().unwrap();
             let work = actor.begin(own, |_| Ok(rustix::process::geteuid().as_raw()));
-            assert_eq!(work.wait(Duration::from_secs(10)).unwrap(), own.uid);
+            assert_eq!(work.wait(LONG).unwrap(), own.uid);
             return;
         }
         let actor = Actor::start().unwrap();
@@ -306,7 +308,7 @@ mod tests {
                 let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
                 Ok((uid.as_raw(), gid.as_raw(), groups.len()))
             });
-            found.wait(Duration::from_secs(10)).unwrap()
+            found.wait(LONG).unwrap()
         };
         for uid in [65_534, 12_345, 65_534] {
             assert_eq!(ids(uid), (uid, uid, 0));

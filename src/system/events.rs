@@ -154,6 +154,10 @@ impl AsFd for Waker {
     }
 }
 
+/// How long a file that somebody has begun to write is waited for: a loaded machine may hold the writer up between emptying it
+/// and filling it.
+const LONGEST_WRITE: Duration = Duration::from_secs(2);
+
 /// Watches one file by its name: writes in place, and replacement by rename as editors do it.
 #[derive(Debug)]
 pub struct FileWatch {
@@ -187,31 +191,36 @@ impl FileWatch {
         })
     }
 
-    /// Waits until the file has been touched, and then until it has been quiet for a moment, at most ten of them: whoever
-    /// writes in several steps is not read in the middle. `false` when the waker came first.
+    /// Waits until the file has been touched, then until whoever writes it has closed it, two seconds at most, and then until
+    /// it has been quiet for a moment, at most ten of them: whoever writes in several steps is not read in the middle. `false`
+    /// when the waker came first.
     ///
     /// # Errors
     /// Those of poll(2) and read(2).
     pub fn wait(&self, waker: &Waker, quiet: Duration) -> io::Result<bool> {
-        loop {
+        let mut touch = None;
+        while touch.is_none() {
             if self.readable(waker, None)? == Wait::Woken {
                 return Ok(false);
             }
-            if self.touched()? {
-                break;
-            }
+            touch = self.touched()?;
         }
-        let until = Instant::now() + quiet * 10;
-        while Instant::now() < until {
-            match self.readable(waker, Some(quiet))? {
+        let begun = Instant::now();
+        loop {
+            let (at_most, until) = match touch {
+                Some(Touch::Begun) => (LONGEST_WRITE, begun + LONGEST_WRITE),
+                _ => (quiet, begun + quiet * 10),
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            match self.readable(waker, Some(at_most.min(left)))? {
                 Wait::Woken => return Ok(false),
-                Wait::Quiet => break,
-                Wait::Readable => {
-                    self.touched()?;
-                }
+                Wait::Quiet => return Ok(true),
+                Wait::Readable => touch = self.touched()?.or(touch),
             }
         }
-        Ok(true)
     }
 
     fn readable(&self, waker: &Waker, at_most: Option<Duration>) -> io::Result<Wait> {
@@ -237,11 +246,13 @@ impl FileWatch {
         })
     }
 
-    /// Takes the events that are there. Returns whether one of them was about the file.
-    fn touched(&self) -> io::Result<bool> {
+    /// Takes the events that are there. Returns what the last of them about the file was.
+    fn touched(&self) -> io::Result<Option<Touch>> {
+        const BEGUN: inotify::ReadFlags =
+            inotify::ReadFlags::CREATE.union(inotify::ReadFlags::MODIFY);
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut touched = false;
+        let mut touch = None;
         loop {
             match reader.next() {
                 Ok(event) => {
@@ -249,13 +260,25 @@ impl FileWatch {
                         .file_name()
                         .map(|name| OsStr::from_bytes(name.to_bytes()));
                     let lost = event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
-                    touched |= lost || name == Some(self.name.as_os_str());
+                    if lost || name == Some(self.name.as_os_str()) {
+                        let begun = event.events().intersects(BEGUN);
+                        touch = Some(if begun { Touch::Begun } else { Touch::Whole });
+                    }
                 }
-                Err(Errno::WOULDBLOCK) => return Ok(touched),
+                Err(Errno::WOULDBLOCK) => return Ok(touch),
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
+
+/// What has happened to a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    /// Somebody writes it, and has not closed it yet.
+    Begun,
+    /// It was closed, or another has taken its place.
+    Whole,
 }
 
 #[derive(PartialEq, Eq)]

@@ -99,9 +99,15 @@ fn release(pages: Pages) -> rustix::io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "test code, which runs itself again"
+)]
 mod tests {
     use super::*;
-    use crate::system::files;
+    use crate::system::{environment, files};
+    use std::process::Command;
+
     use libc::{PF_R, PF_X, PT_DYNAMIC};
 
     #[test]
@@ -134,6 +140,20 @@ mod tests {
 
     #[test]
     fn the_program_runs_on_with_less() {
+        // In a process of its own: other tests of this program have their pages mapped in again at once.
+        const ALONE: &str = "GIVE_BACK_MEMORY";
+        if environment::variable(ALONE).is_none() {
+            let name = "system::memory::tests::the_program_runs_on_with_less";
+            let alone = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(ALONE, "1")
+                .output()
+                .unwrap();
+            let told = String::from_utf8(alone.stdout).unwrap();
+            assert!(alone.status.success(), "{told}");
+            assert!(told.contains("test result: ok. 1 passed"), "{told}");
+            return;
+        }
         let resident = || {
             let status = files::read_stream("/proc/self/status".as_ref(), 1 << 20).unwrap();
             let status = String::from_utf8(status).unwrap();

@@ -3,7 +3,8 @@
 //! By systemd where it runs this machine; by process id and service(8) where nobody does.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
@@ -13,6 +14,8 @@ use super::processes::{self, Invocation, ProcessError};
 
 /// How long a service may take to restart.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a service that starts is looked at.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The names under which distributions have sshd.
 const SSHD: [&str; 2] = ["ssh", "sshd"];
 /// The largest file of a process id that is read.
@@ -74,6 +77,32 @@ pub fn reload_sshd() -> Result<(), ServiceError> {
             reason,
         }),
     }
+}
+
+/// Sends SIGHUP to a service of systemd that runs. One that is still starting may not have a handler yet, and would be ended by
+/// it: that is waited for, no longer than `at_most`.
+///
+/// # Errors
+/// [`ServiceError`].
+pub fn hang_up(name: &str, at_most: Duration) -> Result<(), ServiceError> {
+    let until = Instant::now() + at_most;
+    let unit = unit(name);
+    while is_starting(&unit)? {
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        sleep(PAUSE);
+    }
+    if is_active(name) {
+        systemctl(&["kill", "--kill-who=main", "--signal=HUP", &unit])?;
+    }
+    Ok(())
+}
+
+fn is_starting(unit: &str) -> Result<bool, ServiceError> {
+    // Its exit status says whether the unit is active, and nothing else.
+    let state = Invocation::new("systemctl", ["is-active", unit]).within(DEADLINE);
+    Ok(processes::run(&state)?.stdout.trim_ascii() == b"activating")
 }
 
 /// Starts a unit of systemd without waiting for it. Returns whether there is such a unit.

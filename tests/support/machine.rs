@@ -396,7 +396,7 @@ impl Machine {
             !machine.leader.is_empty()
         });
         let is_systemd = image.init == SYSTEMD.init;
-        poll_until(Duration::from_secs(60), "systemd answers", || {
+        poll_until(Duration::from_secs(120), "systemd answers", || {
             !is_systemd
                 || matches!(
                     machine.state().as_str(),

@@ -58,15 +58,28 @@ impl UseraddSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::files::{Attributes, PrivateDirectory, replace};
+    use crate::system::files::PrivateDirectory;
+    use std::ffi::OsStr;
 
     #[test]
     fn it_is_asked_again_when_the_program_is_another() {
         let place = PrivateDirectory::create(&std::env::temp_dir(), "gce-guest-useradd-").unwrap();
         let (program, calls) = (place.path().join("useradd"), place.path().join("calls"));
+        // By a shell: what other tests start at the same moment would have our descriptor too for a while, and a program that
+        // somebody may write to cannot be run.
         let write = |says: &str| {
-            let script = format!("#!/bin/sh\necho x >> {}\necho {says}\n", calls.display());
-            replace(&program, script.as_bytes(), &Attributes::mode(0o755)).unwrap();
+            let new = place.path().join("new");
+            let text = format!("#!/bin/sh\necho x >> {}\necho {says}\n", calls.display());
+            let script = "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\" && mv \"$2\" \"$3\"";
+            let words: [&OsStr; 6] = [
+                "-c".as_ref(),
+                script.as_ref(),
+                "sh".as_ref(),
+                text.as_ref(),
+                new.as_ref(),
+                program.as_ref(),
+            ];
+            processes::run_successfully(&Invocation::new("sh", words)).unwrap();
         };
         let settings = UseraddSettings::default();
         let ask = || settings.answer(&program).unwrap();

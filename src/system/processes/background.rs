@@ -102,6 +102,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     #[test]
     fn lines_arrive_and_the_program_ends_with_its_handle() {
         let (lines, received) = mpsc::channel();
@@ -110,7 +112,7 @@ mod tests {
             lines.send(line.to_owned()).unwrap();
         })
         .unwrap();
-        let pid = received.recv_timeout(Duration::from_secs(10)).unwrap();
+        let pid = received.recv_timeout(LONG).unwrap();
         drop(background);
         assert!(!std::path::Path::new("/proc").join(pid).exists());
     }
@@ -124,10 +126,7 @@ mod tests {
             lines.send(line.to_owned()).unwrap();
         })
         .unwrap();
-        received.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(
-            background.stop(Duration::from_secs(10)).unwrap().code(),
-            Some(5)
-        );
+        received.recv_timeout(LONG).unwrap();
+        assert_eq!(background.stop(LONG).unwrap().code(), Some(5));
     }
 }

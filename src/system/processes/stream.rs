@@ -446,14 +446,15 @@ impl Read for LeftInput {
 mod tests {
     use super::*;
     use crate::system::processes::{SEARCH_PATH, is_running};
+    use rustix::event::{PollFd, PollFlags, poll};
 
-    fn run(script: &str, timeout: Option<Duration>) -> (End, String) {
+    fn run(script: &str) -> (End, String) {
         let environment = [("PATH".into(), SEARCH_PATH.into())];
         let stream = Stream {
             environment: &environment,
             apart: false,
-            timeout,
-            grace: Duration::from_millis(300),
+            timeout: None,
+            grace: Duration::ZERO,
             interrupts: None,
         };
         let mut output = Vec::new();
@@ -467,10 +468,8 @@ mod tests {
     #[test]
     fn a_stream_is_whole_and_in_order_and_ends_with_its_program() {
         let started = Instant::now();
-        let (end, output) = run(
-            "echo one; echo two >&2; seq 1 20000; (sleep 30; echo late) & echo last; exit 7",
-            None,
-        );
+        let (end, output) =
+            run("echo one; echo two >&2; seq 1 20000; (sleep 30; echo late) & echo last; exit 7");
         assert!(matches!(end.reason, Ended::Finished(status) if status.code() == Some(7)));
         assert!(!end.open.is_empty(), "the child in the background holds it");
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -482,7 +481,7 @@ mod tests {
     fn what_comes_just_after_the_end_is_not_lost() {
         // On a busy machine even this may come too late for the second that it is awaited.
         let ran = (0..20)
-            .map(|_| run("(sleep 0.1; echo late) & echo last", None))
+            .map(|_| run("(sleep 0.1; echo late) & echo last"))
             .find(|(end, _)| end.open.is_empty());
         let (_, output) = ran.expect("everybody has closed it");
         assert_eq!(output, "last\nlate\n");
@@ -490,11 +489,34 @@ mod tests {
 
     #[test]
     fn a_program_past_its_time_is_ended_with_its_group_and_heard_to_the_end() {
-        let script =
-            "trap 'echo asked' TERM; (trap '' TERM; sleep 31.5) & sleep 30 & wait; sleep 30";
-        let (end, output) = run(script, Some(Duration::from_millis(300)));
+        let environment = [("PATH".into(), SEARCH_PATH.into())];
+        let stream = Stream {
+            environment: &environment,
+            apart: false,
+            timeout: Some(Duration::from_millis(300)),
+            grace: Duration::from_secs(2),
+            interrupts: None,
+        };
+        let script = "trap 'echo asked' TERM; (trap '' TERM; echo ready; sleep 31.5) & sleep 30 & wait; sleep 30";
+        let invocation = Invocation::new("sh", ["-c", script]);
+        let path = invocation.path().unwrap();
+        let (child, pipes) = stream.spawn(&path, &invocation).unwrap();
+        // Its time begins when it is ready, however long that takes on a loaded machine.
+        let said = &mut [PollFd::new(&pipes[0].1, PollFlags::IN)];
+        let a_minute = Timespec::try_from(Duration::from_secs(60)).unwrap();
+        assert_eq!(poll(said, Some(&a_minute)), Ok(1));
+        let mut output = Vec::new();
+        let open = |pid| Ok(pidfd_open(pid, PidfdFlags::empty())?);
+        let end = stream
+            .watch_or_end(
+                child,
+                pipes,
+                &mut |_, bytes| output.extend_from_slice(bytes),
+                open,
+            )
+            .unwrap();
         assert!(matches!(end.reason, Ended::TimedOut(status) if !status.success()));
-        assert_eq!(output, "asked\n");
+        assert_eq!(String::from_utf8(output).unwrap(), "ready\nasked\n");
         assert!(end.open.is_empty(), "nobody of the group is left");
     }
 
