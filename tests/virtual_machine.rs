@@ -100,6 +100,6 @@ fn look_at_the_memory_score(machine: &mut VirtualMachine) {
     let own = "cat /proc/$(systemctl show --value --property=MainPID agent)/oom_score_adj";
     assert_eq!(machine.run(own), "-999");
     let wait =
-        "for n in $(seq 300); do [ -s /run/score ] && break; sleep 0.1; done; cat /run/score";
+        "for n in $(seq 600); do [ -s /run/score ] && break; sleep 0.1; done; cat /run/score";
     assert_eq!(machine.run(wait), "0");
 }

@@ -65,6 +65,8 @@ impl Slot {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let replaced = next.replace(input).is_some();
+        // Whoever is woken finds the lock free.
+        drop(next);
         self.mailbox.arrived.notify_one();
         !replaced
     }

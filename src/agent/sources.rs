@@ -18,7 +18,8 @@ use crate::system::time::Steps;
 /// How long until a lost subscription to network events is tried again.
 const MONITOR_RETRY: Duration = Duration::from_secs(10);
 
-/// How long the thread that has read a document leaves the processors to those who act on it, before it asks for the next.
+/// How long the thread that has read a new document leaves the processors to those who act on it, before it asks for the
+/// next. In the round of every minute nobody is waited for.
 const NEXT_REQUEST_AFTER: Duration = Duration::from_millis(1);
 
 /// Starts the threads that bring events.
@@ -41,7 +42,9 @@ fn watch_metadata(client: &Client, events: Sender<Event>) -> anyhow::Result<()> 
         watcher.run_with(decode, |update| {
             let event = Event::Metadata(Arc::clone(&update.value), update.etag.as_str().to_owned());
             events.send(event).map_err(|_| "the agent has ended")?;
-            std::thread::sleep(NEXT_REQUEST_AFTER);
+            if update.changed {
+                std::thread::sleep(NEXT_REQUEST_AFTER);
+            }
             Ok::<_, &str>(())
         });
     };
