@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::system::credentials::{Actor, Credentials, GivenUp, Work};
 use crate::system::order::Map;
 
-/// How long a home may take to answer before the others are seen to.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a home may take to answer before the others are seen to. A disk that is busy, as at a boot, may need a second for
+/// what is synced.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while another home does not answer: many may be on one dead file server, and all those after them wait.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 /// How long one that was too slow before, and has answered since, may take.
 const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -40,7 +43,7 @@ impl Visits {
         let patience = match slow.get(&uid) {
             Some(thread) if !thread.is_finished() => return Err(io::ErrorKind::TimedOut.into()),
             Some(_) => LONG_PATIENCE,
-            None => PATIENCE,
+            None => patience(&slow),
         };
         let actor = self.actor()?;
         let result = actor.begin(credentials, work).wait(patience);
@@ -70,9 +73,10 @@ impl Visits {
             (credentials.uid, actor.begin(credentials, work))
         };
         let works: Vec<(u32, Work<T>)> = tasks.map(begin).collect();
+        let patience = patience(&self.slow());
         let mut results = Vec::new();
         for (uid, work) in works {
-            let result = work.wait(PATIENCE);
+            let result = work.wait(patience);
             let is_late = matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut);
             results.push(result);
             if is_late && !actor.is_usable() {
@@ -100,5 +104,59 @@ impl Visits {
 
     fn keep(&self, actor: Actor) {
         *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    }
+}
+
+/// How long a home may take of which nothing is known.
+fn patience(slow: &Map<u32, JoinHandle<()>>) -> Duration {
+    if slow.values().all(JoinHandle::is_finished) {
+        PATIENCE
+    } else {
+        SHORT_PATIENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::channel::{self, Receiver};
+    use std::time::Instant;
+
+    fn own() -> Credentials {
+        Credentials {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+
+    /// How long a home is waited for that does not answer until `gate` is closed.
+    fn wait(visits: &Visits, uid: u32, gate: Receiver<()>) -> Duration {
+        let began = Instant::now();
+        let visit = visits.act_as(uid, own(), move |_| gate.recv().map_err(io::Error::other));
+        assert_eq!(visit.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        began.elapsed()
+    }
+
+    #[test]
+    fn the_first_home_that_does_not_answer_is_waited_for_longest() {
+        let visits = Visits::default();
+        let (closed, gates): (Vec<_>, Vec<_>) = (0..5).map(|_| channel::channel::<()>()).unzip();
+        let mut gates = (1..).zip(gates);
+        let mut next = || {
+            let (uid, gate) = gates.next().unwrap();
+            wait(&visits, uid, gate)
+        };
+        assert!(next() >= PATIENCE);
+        // A loaded machine holds one or the other up, and not every one of them.
+        let others = [next(), next(), next(), next()];
+        assert!(others.iter().all(|took| *took >= SHORT_PATIENCE));
+        assert!(others.iter().min() < Some(&PATIENCE), "{others:?}");
+        drop(closed);
+        while visits.slow().values().any(|thread| !thread.is_finished()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(visits.was_slow(1) && patience(&visits.slow()) == PATIENCE);
+        let again = visits.act_as(1, own(), |_| Ok(()));
+        assert!(again.is_ok() && !visits.was_slow(1));
     }
 }
