@@ -17,6 +17,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::outside::{
     PATIENCE, machine, processes_with, said, sandboxed, sleeping, unique_sleep,
 };
@@ -175,8 +176,10 @@ impl Terminal {
     /// Starts a bash command, which has `script` in its environment as `SCRIPT`. Bash waits for what it runs when
     /// Control-C is pressed, and has its status; dash, which `script` takes where `SHELL` is not set, ends at once.
     fn start(command: &str, script: &str) -> Self {
-        let mut child = Command::new("script")
-            .args(["-qefc", command, "/dev/null"])
+        // Whoever started the tests may ignore what is pressed here, and a shell that was started so cannot trap it.
+        let mut child = Command::new("env")
+            .arg("--default-signal=INT,QUIT,TSTP,HUP,TERM")
+            .args(["script", "-qefc", command, "/dev/null"])
             .env("SHELL", "/bin/bash")
             .env("SCRIPT", script)
             .stdin(Stdio::piped())
@@ -213,6 +216,9 @@ impl Terminal {
 
     /// Reads a piece; `false` at the end.
     fn read(&mut self) -> bool {
+        let mut screen = [PollFd::new(&self.screen, PollFlags::IN)];
+        let shows = poll(&mut screen, Some(&Timespec::try_from(PATIENCE).unwrap())).unwrap() > 0;
+        assert!(shows, "nothing more is shown: {}", self.text());
         let mut buffer = [0; 4096];
         let length = self.screen.read(&mut buffer).unwrap();
         self.shown.extend_from_slice(&buffer[..length]);
@@ -228,6 +234,14 @@ impl Terminal {
         while self.read() {}
         let status = self.child.wait().unwrap();
         (self.text(), status.code())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
