@@ -30,8 +30,10 @@ pub(crate) const SECONDARY_GATEWAY: &str = "10.129.0.1";
 /// Makes the networks and their servers, which end with what is returned.
 #[must_use]
 pub(crate) fn make() -> Vec<Daemon> {
-    // What the servers say goes there.
-    run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    // What the servers say goes to /tmp, and not to that of all. What is there stays in sight: the sources may be.
+    run(["mkdir", "--parents", "/run/lan/upper", "/run/lan/work"]);
+    let layers = "lowerdir=/tmp,upperdir=/run/lan/upper,workdir=/run/lan/work";
+    run(["mount", "-t", "overlay", "overlay", "-o", layers, "/tmp"]);
     ip("netns add machine");
     ip("-n machine link set lo up");
     for (number, mac) in [(0, PRIMARY_MAC), (1, SECONDARY_MAC)] {
