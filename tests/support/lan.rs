@@ -30,10 +30,7 @@ pub(crate) const SECONDARY_GATEWAY: &str = "10.129.0.1";
 /// Makes the networks and their servers, which end with what is returned.
 #[must_use]
 pub(crate) fn make() -> Vec<Daemon> {
-    // What the servers say goes to /tmp, and not to that of all. What is there stays in sight: the sources may be.
-    run(["mkdir", "--parents", "/run/lan/upper", "/run/lan/work"]);
-    let layers = "lowerdir=/tmp,upperdir=/run/lan/upper,workdir=/run/lan/work";
-    run(["mount", "-t", "overlay", "overlay", "-o", layers, "/tmp"]);
+    keep_tmp();
     ip("netns add machine");
     ip("-n machine link set lo up");
     for (number, mac) in [(0, PRIMARY_MAC), (1, SECONDARY_MAC)] {
@@ -41,6 +38,13 @@ pub(crate) fn make() -> Vec<Daemon> {
     }
     ip("-6 address add fd20:0:0:129::1/64 dev gw1 nodad");
     (0..2).map(serve).collect()
+}
+
+/// Has what the servers say go to a `/tmp` of these networks' own. What is in the real one stays in sight: the sources may be.
+pub(crate) fn keep_tmp() {
+    run(["mkdir", "--parents", "/run/lan/upper", "/run/lan/work"]);
+    let layers = "lowerdir=/tmp,upperdir=/run/lan/upper,workdir=/run/lan/work";
+    run(["mount", "-t", "overlay", "overlay", "-o", layers, "/tmp"]);
 }
 
 /// Takes from the machine's interfaces what only a kernel that goes would: a machine that is switched off has no addresses.

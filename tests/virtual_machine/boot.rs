@@ -79,7 +79,7 @@ pub(crate) fn prepare(hardware: &mut Hardware, vm: &Vm, built: &Path) -> Daemon 
 
 /// A DHCP server at the other end of the first card.
 fn second_network() -> Daemon {
-    run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    lan::keep_tmp();
     for words in [
         "ip link add gw1 type bridge",
         "ip link set card1 master gw1",
